@@ -1,0 +1,1 @@
+"""Client of a Shrota speech recognition server: audio in, text out."""

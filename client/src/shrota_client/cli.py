@@ -1,0 +1,51 @@
+"""The command ``shrota``: its subcommands come from the entry-point group ``shrota.commands``.
+
+Each entry point is a :class:`click.Command`. Its module must import quickly: heavy libraries are imported inside the
+command's function. A :class:`~shrota_client.errors.ShrotaError` that reaches the top becomes one line on standard
+error and exit code 1.
+"""
+
+import sys
+from importlib.metadata import EntryPoint, entry_points
+
+import click
+
+from shrota_client.errors import ShrotaError
+
+GROUP = "shrota.commands"
+
+
+class Commands(click.Group):
+    """A group whose commands are found by entry point and loaded when they are needed."""
+
+    def _entry_points(self) -> dict[str, EntryPoint]:
+        return {point.name: point for point in entry_points(group=GROUP)}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Names of all installed subcommands, sorted."""
+        return sorted(self._entry_points())
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """The command of that name, or None."""
+        point = self._entry_points().get(cmd_name)
+        if point is None:
+            return None
+        command = point.load()
+        if not isinstance(command, click.Command):
+            raise ShrotaError(f"the entry point {point.value!r} of {GROUP} is no click command: reinstall the package")
+        return command
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="shrota-client", prog_name="shrota")
+def shrota() -> None:
+    """Shrota (श्रोता, "listener"): Hindi speech recognition on NVIDIA Triton."""
+
+
+def main() -> None:
+    """Entry point of the command line; every foreseen error is one line on standard error."""
+    try:
+        shrota(prog_name="shrota")
+    except ShrotaError as error:
+        click.echo(f"shrota: error: {error}", err=True)
+        sys.exit(1)

@@ -1,0 +1,1 @@
+"""Subcommands of ``shrota`` that need nothing but the client."""

@@ -1,0 +1,1 @@
+"""Finds or brings ``tritonserver``, starts it, keeps it healthy."""

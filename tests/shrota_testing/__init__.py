@@ -1,0 +1,1 @@
+"""What several test folders share: a tiny engine, a repository around it."""

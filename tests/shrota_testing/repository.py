@@ -1,0 +1,29 @@
+"""A copy of the model repository, filled with the tiny engine."""
+
+import json
+import shutil
+from pathlib import Path
+
+from shrota_testing.engines import RECEPTIVE_FIELD, STRIDE, write_tiny_engine
+
+ROOT = Path(__file__).resolve().parents[2]
+LETTERS = "ँंःअआइईउऊऋएऐऑओऔकखगघङचछजझञटठडढणतथदधनपफबभमयरलवशषसह़ािीुूृॅेैॉोौ्ळ"
+TOKENS = ["<pad>", "<s>", "</s>", "<unk>", "|", *LETTERS]
+
+
+def make_repository(folder: Path, seed: int = 0) -> Path:
+    """Copies the configurations and Python models into ``folder`` and adds a tiny ``model.onnx`` and both JSON files."""
+    ignore = shutil.ignore_patterns("*.onnx", "*.onnx.data", "*.plan", "*.json", "__pycache__")
+    shutil.copytree(ROOT / "model_repository", folder, ignore=ignore)
+    write_tiny_engine(folder / "acoustic_onnx" / "1" / "model.onnx", len(TOKENS), seed)
+    vocabulary = {
+        "tokens": TOKENS,
+        "blank": "<pad>",
+        "word_delimiter": "|",
+        "special_tokens": ["<pad>", "<s>", "</s>", "<unk>"],
+    }
+    text = json.dumps(vocabulary, ensure_ascii=False, indent=2)
+    (folder / "ctc_decoder" / "1" / "vocab.json").write_text(text, encoding="utf-8")
+    frontend = {"sample_rate": 16000, "stride": STRIDE, "receptive_field": RECEPTIVE_FIELD, "normalize": False}
+    (folder / "acoustic" / "1" / "frontend.json").write_text(json.dumps(frontend, indent=2), encoding="utf-8")
+    return folder

@@ -12,7 +12,7 @@ TOKENS = ["<pad>", "<s>", "</s>", "<unk>", "|", *LETTERS]
 
 
 def make_repository(folder: Path, seed: int = 0) -> Path:
-    """Copies the configurations and Python models into ``folder`` and adds a tiny ``model.onnx`` and both JSON files."""
+    """Copies the configurations and Python models into ``folder``, adds a tiny ``model.onnx`` and both JSON files."""
     ignore = shutil.ignore_patterns("*.onnx", "*.onnx.data", "*.plan", "*.json", "__pycache__")
     shutil.copytree(ROOT / "model_repository", folder, ignore=ignore)
     write_tiny_engine(folder / "acoustic_onnx" / "1" / "model.onnx", len(TOKENS), seed)
@@ -21,6 +21,7 @@ def make_repository(folder: Path, seed: int = 0) -> Path:
         "blank": "<pad>",
         "word_delimiter": "|",
         "special_tokens": ["<pad>", "<s>", "</s>", "<unk>"],
+        "frame_seconds": STRIDE / 16000,
     }
     text = json.dumps(vocabulary, ensure_ascii=False, indent=2)
     (folder / "ctc_decoder" / "1" / "vocab.json").write_text(text, encoding="utf-8")

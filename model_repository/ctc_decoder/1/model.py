@@ -1,0 +1,80 @@
+"""``ctc_decoder``: LOG_PROBS, DURATION -> TRANSCRIPT, RESULT (contract in ``config.pbtxt``).
+
+Custom metrics, on Triton's metrics endpoint:
+
+* ``shrota_decode_seconds_total``: seconds spent in decoding.
+* ``shrota_decoded_audio_seconds_total``: seconds of audio decoded.
+"""
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from shrota_decoder.checks import RequestRefusedError, check_log_probs, check_parameters
+from shrota_decoder.greedy import decode
+from shrota_decoder.vocabulary import Vocabulary, VocabularyError
+
+
+class TritonPythonModel:
+    """Decodes each request by itself; one that cannot be decoded is refused and harms no other."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Reads the vocabulary and registers the metrics."""
+        folder = Path(args["model_repository"]) / args["model_version"]
+        try:
+            self.vocabulary = Vocabulary.read(folder / "vocab.json")
+        except VocabularyError as error:
+            raise pb_utils.TritonModelException(str(error)) from None
+        self.decode_seconds = counter("shrota_decode_seconds_total", "Seconds spent in decoding")
+        self.audio_seconds = counter("shrota_decoded_audio_seconds_total", "Seconds of audio decoded")
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """One response per request, in order."""
+        return [self.respond(request) for request in requests]
+
+    def respond(self, request: Any) -> Any:
+        """The response to one request of [rows, frames, vocabulary]: a transcript and a result per row."""
+        if request.is_cancelled():
+            return failure("the request was cancelled", pb_utils.TritonError.CANCELLED)
+        started = time.perf_counter()
+        log_probs = pb_utils.get_input_tensor_by_name(request, "LOG_PROBS").as_numpy()
+        durations = pb_utils.get_input_tensor_by_name(request, "DURATION").as_numpy().reshape(-1)
+        try:
+            check_parameters(request.parameters())
+            check_log_probs(log_probs, len(self.vocabulary.tokens))
+        except RequestRefusedError as error:
+            return failure(str(error), pb_utils.TritonError.INVALID_ARG)
+        results = [
+            decode(row, float(duration), self.vocabulary) for row, duration in zip(log_probs, durations, strict=True)
+        ]
+        response = pb_utils.InferenceResponse(
+            [
+                string_tensor("TRANSCRIPT", [result.text for result in results]),
+                string_tensor("RESULT", [result.to_json() for result in results]),
+            ]
+        )
+        self.decode_seconds.increment(time.perf_counter() - started)
+        self.audio_seconds.increment(float(durations.sum()))
+        return response
+
+
+def string_tensor(name: str, values: list[str]) -> Any:
+    """A STRING tensor of [rows, 1], UTF-8."""
+    return pb_utils.Tensor(name, np.array([[value.encode("utf-8")] for value in values], dtype=object))
+
+
+def failure(message: str, code: int) -> Any:
+    """A response that is an error."""
+    return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code))
+
+
+def counter(name: str, description: str) -> Any:
+    """A counter on the metrics endpoint; its family lives as long as the metric."""
+    family = pb_utils.MetricFamily(name=name, description=description, kind=pb_utils.MetricFamily.COUNTER)
+    return family.Metric(labels={"model": "ctc_decoder"})

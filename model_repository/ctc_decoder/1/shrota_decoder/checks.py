@@ -1,0 +1,56 @@
+"""Checks of what a request brings; every failure is one line that says what to do."""
+
+import json
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Parameters of decoders other than the greedy one, and the value that greedy decoding is.
+GREEDY_VALUES: Mapping[str, frozenset[str]] = {
+    "beam_width": frozenset({"1"}),
+    "n_best": frozenset({"1"}),
+    "lm_weight": frozenset({"0", "0.0"}),
+    "word_score": frozenset({"0", "0.0"}),
+    "hotwords": frozenset({"", "[]"}),
+    "hotword_weight": frozenset({"0", "0.0"}),
+}
+
+
+class RequestRefusedError(ValueError):
+    """What the caller sent cannot be decoded; the text says what to do."""
+
+
+def check_parameters(parameters: str) -> None:
+    """Refuses request parameters that ask for another decoder than the greedy one.
+
+    Args:
+        parameters: The request's parameters as JSON, as ``request.parameters()`` gives them.
+
+    Raises:
+        RequestRefusedError: A parameter asks for what this decoder does not do.
+    """
+    given = json.loads(parameters) if parameters else {}
+    for name, greedy in GREEDY_VALUES.items():
+        if name in given and str(given[name]).strip() not in greedy:
+            expected = " or ".join(repr(value) for value in sorted(greedy, key=len)[:1])
+            raise RequestRefusedError(
+                f"{name} is {given[name]!r}, but this server decodes greedily: leave it out, or send {expected}"
+            )
+
+
+def check_log_probs(log_probs: NDArray[np.float32], vocabulary_size: int) -> None:
+    """Refuses log-probabilities that are not [rows, frames, vocabulary] or hold NaN.
+
+    Raises:
+        RequestRefusedError: The shape is not the vocabulary's, or a value is NaN.
+    """
+    if log_probs.ndim != 3 or log_probs.shape[2] != vocabulary_size:  # noqa: PLR2004
+        shape = list(log_probs.shape)
+        raise RequestRefusedError(
+            f"LOG_PROBS is {shape}, but vocab.json has {vocabulary_size} tokens: "
+            f"send [rows, frames, {vocabulary_size}], or export engine and vocabulary from one checkpoint"
+        )
+    # a NaN anywhere makes the sum NaN; -inf is a legal log-probability
+    if np.isnan(np.add.reduce(log_probs, axis=None)) and np.isnan(log_probs).any():
+        raise RequestRefusedError("LOG_PROBS holds NaN: check the engine's precision, or what computed them")

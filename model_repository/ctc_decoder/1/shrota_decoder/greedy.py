@@ -1,0 +1,90 @@
+"""Greedy CTC decoding: the best token of every frame, repeats joined, blanks dropped.
+
+Graves et al., "Connectionist Temporal Classification", ICML 2006, section 3.2 (best path decoding). Tokens, repeats and
+word delimiters are treated as ``Wav2Vec2CTCTokenizer`` of Hugging Face treats them, with two differences that keep a
+transcript clean: special tokens (``<s>``, ``<unk>``, ...) are left out, and several delimiters in a row are one space.
+
+Times and confidences, in every mode of decoding:
+
+* A *token* lasts from the first to the last frame of its run of equal best tokens. Frame ``f`` stands for the time from
+  ``f * frame_seconds`` to ``(f + 1) * frame_seconds``. CTC peaks: a token may be shorter than its sound.
+* A *word* starts with its first token and ends with its last; both are clipped to the duration of the audio.
+* The *confidence of a token* is the largest probability it has within its run; that of a *word* the geometric mean of
+  its tokens' and that of an *utterance* the geometric mean of all its tokens', delimiters among them. An utterance
+  without a token has the geometric mean of the blank's probability over its frames; one without a frame has 0.
+"""
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shrota_decoder.result import Result, Word
+from shrota_decoder.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Tokens that remain after joining repeats and dropping what never stands in a transcript; arrays of [tokens]."""
+
+    token_ids: NDArray[np.int64]
+    first_frames: NDArray[np.int64]
+    last_frames: NDArray[np.int64]
+    log_confidences: NDArray[np.float64]
+
+
+def collapse(log_probs: NDArray[np.float32], vocabulary: Vocabulary) -> Runs:
+    """The runs of the best path.
+
+    Args:
+        log_probs: Natural log of the token probabilities, [frames, vocabulary], at least one frame.
+        vocabulary: The tokens.
+    """
+    best = log_probs.argmax(axis=1)
+    first_frames = np.flatnonzero(np.r_[True, best[1:] != best[:-1]])
+    last_frames = np.r_[first_frames[1:], best.size] - 1
+    peaks = np.maximum.reduceat(log_probs[np.arange(best.size), best], first_frames)
+    token_ids = best[first_frames]
+    kept = ~np.isin(token_ids, list(vocabulary.special_ids))
+    return Runs(token_ids[kept], first_frames[kept], last_frames[kept], peaks[kept].astype(np.float64))
+
+
+def decode(log_probs: NDArray[np.float32], duration: float, vocabulary: Vocabulary) -> Result:
+    """One utterance's transcript.
+
+    Args:
+        log_probs: Natural log of the token probabilities, [frames, vocabulary]; no frame at all is allowed.
+        duration: Seconds of audio.
+        vocabulary: The tokens.
+    """
+    if log_probs.shape[0] == 0:
+        return Result(confidence=0.0, duration=duration, words=())
+    runs = collapse(log_probs, vocabulary)
+    if runs.token_ids.size == 0:
+        return Result(float(np.exp(log_probs[:, vocabulary.blank_id].mean())), duration, ())
+    words = []
+    for start, end in word_spans(runs.token_ids, vocabulary.delimiter_id):
+        text = "".join(vocabulary.tokens[token] for token in runs.token_ids[start:end])
+        words.append(
+            Word(
+                word=text,
+                start=min(float(runs.first_frames[start]) * vocabulary.frame_seconds, duration),
+                end=min(float(runs.last_frames[end - 1] + 1) * vocabulary.frame_seconds, duration),
+                confidence=geometric_mean(runs.log_confidences[start:end]),
+            )
+        )
+    return Result(geometric_mean(runs.log_confidences), duration, tuple(words))
+
+
+def word_spans(token_ids: NDArray[np.int64], delimiter_id: int | None) -> list[tuple[int, int]]:
+    """Half-open ranges of ``token_ids`` between delimiters, the empty ones left out."""
+    if delimiter_id is None:
+        return [(0, token_ids.size)]
+    edges = np.r_[-1, np.flatnonzero(token_ids == delimiter_id), token_ids.size]
+    return [(int(left) + 1, int(right)) for left, right in itertools.pairwise(edges) if right > left + 1]
+
+
+def geometric_mean(log_values: NDArray[np.float64]) -> float:
+    """The geometric mean of values whose natural logs these are, at most 1."""
+    return min(1.0, float(np.exp(log_values.mean())))

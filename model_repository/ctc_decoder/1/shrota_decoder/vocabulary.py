@@ -1,0 +1,54 @@
+"""The tokens that the checkpoint knows, as ``vocab.json`` beside ``model.py`` gives them."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class VocabularyError(ValueError):
+    """``vocab.json`` is missing or is not what the export writes."""
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Tokens by id and the roles of some of them.
+
+    Attributes:
+        tokens: The token of id 0, 1, ...
+        blank_id: CTC's blank.
+        delimiter_id: The token between words; None where the checkpoint has none (the text is one word then).
+        special_ids: Tokens that never stand in a transcript (``<s>``, ``<unk>``, ...), the blank among them.
+        frame_seconds: Seconds from one frame to the next.
+    """
+
+    tokens: tuple[str, ...]
+    blank_id: int
+    delimiter_id: int | None
+    special_ids: frozenset[int]
+    frame_seconds: float
+
+    @classmethod
+    def read(cls, path: Path) -> "Vocabulary":
+        """Reads ``vocab.json``.
+
+        Raises:
+            VocabularyError: The file is missing, or a key of it is, or a role names a token that is not there.
+        """
+        remedy = "write it with `shrota export onnx CHECKPOINT`"
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            tokens = [str(token) for token in content["tokens"]]
+            delimiter = content["word_delimiter"]
+            return cls(
+                tokens=tuple(tokens),
+                blank_id=tokens.index(content["blank"]),
+                delimiter_id=None if delimiter is None else tokens.index(delimiter),
+                special_ids=frozenset(tokens.index(token) for token in [content["blank"], *content["special_tokens"]]),
+                frame_seconds=float(content["frame_seconds"]),
+            )
+        except FileNotFoundError:
+            raise VocabularyError(f"{path} is missing: {remedy}") from None
+        except KeyError as error:
+            raise VocabularyError(f"{path} has no key {error}: {remedy}") from None
+        except (OSError, TypeError, ValueError) as error:
+            raise VocabularyError(f"{path} cannot be used ({error}): {remedy}") from None

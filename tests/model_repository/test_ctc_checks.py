@@ -1,0 +1,59 @@
+"""What the decoder refuses, and the one line that it says."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shrota_decoder.checks import RequestRefusedError, check_log_probs, check_parameters
+from shrota_decoder.vocabulary import Vocabulary, VocabularyError
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("beam_width", 8), ("n_best", "3"), ("lm_weight", 0.5), ("hotwords", "राम"), ("beam_width", "x")],
+)
+def test_parameters_of_another_decoder_are_refused(name: str, value: object) -> None:
+    with pytest.raises(RequestRefusedError, match=f"^{name} is .*greedily: leave it out"):
+        check_parameters(json.dumps({name: value}))
+
+
+@pytest.mark.parametrize("parameters", ["", "{}", '{"beam_width": 1, "n_best": "1", "engine": "acoustic_onnx"}'])
+def test_greedy_parameters_and_those_of_other_steps_pass(parameters: str) -> None:
+    check_parameters(parameters)
+
+
+@pytest.mark.parametrize("shape", [(1, 5, 3), (5, 4), (1, 1, 5, 4)])
+def test_another_shape_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(RequestRefusedError, match=r"vocab\.json has 4 tokens: send \[rows, frames, 4\]"):
+        check_log_probs(np.zeros(shape, np.float32), 4)
+
+
+def test_nan_is_refused_and_minus_infinity_is_not() -> None:
+    log_probs = np.full((1, 3, 4), -np.inf, np.float32)
+    check_log_probs(log_probs, 4)
+    log_probs[0, 1, 2] = np.nan
+    with pytest.raises(RequestRefusedError, match="LOG_PROBS holds NaN"):
+        check_log_probs(log_probs, 4)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, r"vocab\.json is missing: write it with `shrota export onnx"),
+        ("{", r"cannot be used"),
+        ('{"tokens": ["a"]}', r"has no key 'word_delimiter'"),
+        (
+            '{"tokens": ["a"], "word_delimiter": null, "blank": "b", "special_tokens": [], "frame_seconds": 0.02}',
+            "not in",
+        ),
+        ("[]", "cannot be used"),
+    ],
+)
+def test_a_broken_vocabulary_says_how_to_write_it(tmp_path: Path, content: str | None, message: str) -> None:
+    path = tmp_path / "vocab.json"
+    if content is not None:
+        path.write_text(content, encoding="utf-8")
+    with pytest.raises(VocabularyError, match=message):
+        Vocabulary.read(path)

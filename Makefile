@@ -1,0 +1,62 @@
+# Every command that the README names. `make` without arguments lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# The first Python that the project supports; name another with `make PYTHON=... TARGET`.
+PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && echo $$p && break; done)
+
+VENV := .venv
+BIN := $(VENV)/bin
+REPOSITORY := model_repository
+CHECKPOINT := models/hindi-small
+PINS := constraints.txt client/pyproject.toml export/pyproject.toml server/pyproject.toml
+TYPED := client/src export/src server/src tests scripts benchmarks model_repository/acoustic/1/shrota_acoustic \
+	model_repository/ctc_decoder/1/shrota_decoder
+
+.PHONY: help demo serve test lint format bench export clean
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/.ready: $(PINS) scripts/preflight.py
+	@"$(or $(PYTHON),python3)" scripts/preflight.py
+	@echo "installing pinned dependencies into $(VENV) (a few minutes the first time)"
+	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--editable client --editable export --editable server
+	@touch $@
+
+$(VENV)/.ready-dev: $(VENV)/.ready requirements-dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--requirement requirements-dev.txt
+	@touch $@
+
+export: $(VENV)/.ready ## export the bundled checkpoint into model_repository/ (CHECKPOINT=... for another)
+	@$(BIN)/shrota export onnx $(CHECKPOINT) --repository $(REPOSITORY)
+
+demo: $(VENV)/.ready ## export, start Triton, transcribe samples/, score, stop
+	@exec $(BIN)/python scripts/demo.py --checkpoint $(CHECKPOINT) --repository $(REPOSITORY)
+
+serve: export ## serve model_repository/ on ports 8000 (HTTP), 8001 (gRPC), 8002 (metrics)
+	@exec $(BIN)/shrota serve --repository $(REPOSITORY)
+
+test: $(VENV)/.ready-dev ## run all tests
+	@$(BIN)/python -m pytest
+
+lint: $(VENV)/.ready-dev ## ruff and mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy $(TYPED)
+	@for model in model_repository/*/1/model.py; do $(BIN)/mypy $$model || exit 1; done
+
+format: $(VENV)/.ready-dev ## format the code
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix --quiet . || true
+
+bench: $(VENV)/.ready ## measure what the README claims about speed and memory
+	@$(BIN)/python -m benchmarks
+
+clean: ## remove what the commands above have made
+	rm -rf $(VENV) .cache build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	git clean -fdqX $(REPOSITORY) client export server tests benchmarks scripts

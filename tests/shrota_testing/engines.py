@@ -17,8 +17,11 @@ def tiny_weights(vocabulary_size: int = 68, seed: int = 0) -> NDArray[np.float32
     return random.normal(0, 0.5, (vocabulary_size, RECEPTIVE_FIELD)).astype(np.float32)
 
 
-def write_tiny_engine(path: Path, vocabulary_size: int = 68, seed: int = 0) -> None:
-    """Writes AUDIO [B, T], NUM_SAMPLES [B, 1] -> LOG_PROBS [B, F, V], NUM_FRAMES [B, 1]: one strided convolution."""
+def write_tiny_engine(path: Path, vocabulary_size: int = 68, seed: int = 0, ballast: int = 0) -> None:
+    """Writes AUDIO [B, T], NUM_SAMPLES [B, 1] -> LOG_PROBS [B, F, V], NUM_FRAMES [B, 1]: one strided convolution.
+
+    ``ballast`` further kernels are computed and thrown away: 4096 make it about as slow as a real small model.
+    """
     kernels = tiny_weights(vocabulary_size, seed)[:, None, :]
     constants = [
         numpy_helper.from_array(kernels, "kernels"),
@@ -36,6 +39,19 @@ def write_tiny_engine(path: Path, vocabulary_size: int = 68, seed: int = 0) -> N
         helper.make_node("Max", ["inner", "zero"], ["positive"]),
         helper.make_node("Div", ["positive", "stride"], ["NUM_FRAMES"]),
     ]
+    if ballast:
+        constants += [
+            numpy_helper.from_array(tiny_weights(ballast, 1)[:, None, :], "ballast_kernels"),
+            numpy_helper.from_array(np.array(0, np.float32), "nothing"),
+        ]
+        nodes[1:3] = [
+            nodes[1],
+            helper.make_node("Conv", ["channel", "ballast_kernels"], ["ballast"], strides=[STRIDE]),
+            helper.make_node("ReduceMax", ["ballast"], ["ballast_max"], axes=[1], keepdims=1),
+            helper.make_node("Mul", ["ballast_max", "nothing"], ["ballast_zero"]),
+            helper.make_node("Add", ["scores", "ballast_zero"], ["loaded_scores"]),
+            helper.make_node("Transpose", ["loaded_scores"], ["logits"], perm=[0, 2, 1]),
+        ]
     graph = helper.make_graph(
         nodes,
         "tiny",

@@ -11,11 +11,11 @@ LETTERS = "ँंःअआइईउऊऋएऐऑओऔकखगघङचछज
 TOKENS = ["<pad>", "<s>", "</s>", "<unk>", "|", *LETTERS]
 
 
-def make_repository(folder: Path, seed: int = 0) -> Path:
+def make_repository(folder: Path, seed: int = 0, ballast: int = 0) -> Path:
     """Copies the configurations and Python models into ``folder``, adds a tiny ``model.onnx`` and both JSON files."""
     ignore = shutil.ignore_patterns("*.onnx", "*.onnx.data", "*.plan", "*.json", "__pycache__")
     shutil.copytree(ROOT / "model_repository", folder, ignore=ignore)
-    write_tiny_engine(folder / "acoustic_onnx" / "1" / "model.onnx", len(TOKENS), seed)
+    write_tiny_engine(folder / "acoustic_onnx" / "1" / "model.onnx", len(TOKENS), seed, ballast)
     vocabulary = {
         "tokens": TOKENS,
         "blank": "<pad>",

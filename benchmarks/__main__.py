@@ -1,0 +1,82 @@
+"""Runs the benchmarks and writes their tables to ``docs/benchmarks/``."""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from benchmarks import memory, mixed, overhead
+from benchmarks.machine import Machine
+from benchmarks.result import Result
+from benchmarks.speech import all_speech
+from shrota_client.errors import ShrotaError
+
+ROOT = Path(__file__).resolve().parents[1]
+CACHE = ROOT / ".cache" / "bench"
+SHROTA = Path(sys.executable).with_name("shrota")
+
+
+def shrota(*arguments: str) -> None:
+    """Runs the command line; its own message has been printed if it fails."""
+    subprocess.run([str(SHROTA), *arguments], check=True)
+
+
+def exported(name: str, checkpoint: Path) -> Path:
+    """A model repository of the benchmarks' own that holds this checkpoint."""
+    repository = CACHE / name
+    ignore = shutil.ignore_patterns("*.onnx", "*.data", "*.json", "__pycache__")
+    shutil.copytree(ROOT / "model_repository", repository, ignore=ignore, dirs_exist_ok=True)
+    shrota("export", "onnx", str(checkpoint), "--repository", str(repository))
+    return repository
+
+
+def large_checkpoint() -> Path:
+    """The published architecture with random weights."""
+    folder = CACHE / "indicwav2vec-hindi-random"
+    if not (folder / "config.json").exists():
+        shrota("export", "random", "--like", "indicwav2vec-hindi", "--output", str(folder))
+    return folder
+
+
+def main() -> None:
+    """Runs what was asked for, all by default."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=["overhead", "mixed", "memory"], action="append")
+    parser.add_argument("--output", type=Path, default=ROOT / "docs" / "benchmarks" / "cpu.md")
+    arguments = parser.parse_args()
+    speech = all_speech(ROOT / "samples" / "manifest.jsonl")
+    benchmarks: dict[str, Callable[[], Result]] = {
+        "overhead": lambda: overhead.measure(exported("large", large_checkpoint()), speech),
+        "mixed": lambda: mixed.measure(exported("small", ROOT / "models" / "hindi-small"), speech),
+        "memory": lambda: memory.measure(exported("small", ROOT / "models" / "hindi-small"), speech),
+    }
+    machine = Machine.here()
+    results = []
+    for name in arguments.only or benchmarks:
+        print(f"measuring: {name}", file=sys.stderr, flush=True)
+        results.append(benchmarks[name]())
+        print(results[-1].markdown(), flush=True)
+    command = "`make bench`" if not arguments.only else "`make bench`, in part"
+    page = "\n".join(
+        ["# Benchmarks on a CPU", "", f"{command}; {machine.line()}.", "", *[r.markdown() for r in results]]
+    )
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    arguments.output.write_text(page, encoding="utf-8")
+    content = {"machine": asdict(machine), "results": [asdict(result) for result in results]}
+    arguments.output.with_suffix(".json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    missed = [figure.name for result in results for figure in result.figures if figure.met is False]
+    if missed:
+        sys.exit(f"shrota: bars not met: {', '.join(missed)}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except ShrotaError as error:
+        sys.exit(f"shrota: error: {error}")
+    except subprocess.CalledProcessError as error:
+        sys.exit(error.returncode)

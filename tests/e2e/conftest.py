@@ -1,0 +1,29 @@
+"""One server with the tiny engine for the whole folder."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from shrota_server import TritonServer
+from shrota_testing.repository import make_repository
+from shrota_testing.utterances import Neighbours
+
+
+@pytest.fixture(scope="session")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model repository with the tiny engine."""
+    return make_repository(tmp_path_factory.mktemp("e2e") / "model_repository")
+
+
+@pytest.fixture(scope="session")
+def server(repository: Path) -> Iterator[TritonServer]:
+    """A real Triton server that serves ``asr`` with the tiny engine."""
+    with TritonServer(repository, models=["asr", "acoustic_onnx"]) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def neighbours() -> Neighbours:
+    """Good requests."""
+    return Neighbours()

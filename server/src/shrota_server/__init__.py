@@ -1,1 +1,21 @@
 """Finds or brings ``tritonserver``, starts it, keeps it healthy."""
+
+from shrota_server.errors import (
+    InstallationError,
+    PortInUseError,
+    RepositoryError,
+    ServerError,
+    StartError,
+    StoppedError,
+)
+from shrota_server.server import TritonServer
+
+__all__ = [
+    "InstallationError",
+    "PortInUseError",
+    "RepositoryError",
+    "ServerError",
+    "StartError",
+    "StoppedError",
+    "TritonServer",
+]

@@ -1,0 +1,57 @@
+"""Triton's log: kept, shown, and searched for the one line that says why a start failed."""
+
+import re
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO
+
+KEPT_LINES = 2000
+LEVELS = {"error": "EF", "warning": "EFW", "info": "EFWI", "debug": "EFWIDV"}
+# glog: one letter for the level, then month and day: I1122 17:17:54.085972 5307 model_lifecycle.cc:472] "text"
+_PREFIX = re.compile(r"^([IWEFDV])\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ [^\]]*\] ?")
+
+
+class Log:
+    """Reads Triton's output in a thread; keeps the last lines, writes all to a file, shows some on standard error."""
+
+    def __init__(self, stream: IO[bytes], path: Path | None, show_level: str | None) -> None:
+        self.lines: deque[str] = deque(maxlen=KEPT_LINES)
+        self._stream = stream
+        self._file = path.open("ab", buffering=0) if path is not None else None
+        self._shown = LEVELS[show_level] if show_level is not None else ""
+        self._level = "I"
+        self._thread = threading.Thread(target=self._read, name="triton-log", daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        for raw in self._stream:
+            if self._file is not None:
+                self._file.write(raw)
+            line = raw.decode("utf-8", errors="replace").rstrip("\n")
+            self.lines.append(line)
+            if (match := _PREFIX.match(line)) is not None:
+                self._level = match[1]
+            if self._level in self._shown:  # lines without a prefix go with the one before them
+                sys.stderr.write(line + "\n")
+
+    def close(self, timeout_s: float = 2.0) -> None:
+        """Waits until everything that was written has been read, at most ``timeout_s`` seconds."""
+        self._thread.join(timeout_s)
+        if not self._thread.is_alive():
+            self._stream.close()
+            if self._file is not None:
+                self._file.close()
+
+
+def message(line: str) -> str:
+    """A log line without its prefix and quotes."""
+    return _PREFIX.sub("", line).strip().strip('"')
+
+
+def find_cause(lines: Iterable[str]) -> str:
+    """The cause of a failed start, in one line, from Triton's log."""
+    errors = [message(line) for line in lines if line.startswith(("E", "F"))]
+    return errors[-1] if errors else "its log says nothing"

@@ -1,0 +1,206 @@
+"""A running Triton server as a context manager."""
+
+import time
+from collections.abc import Sequence
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from shrota_server import ports as port_choice
+from shrota_server.errors import RepositoryError, ServerError, StartError
+from shrota_server.installation import Installation, find_installation
+from shrota_server.instance import Instance, sweep
+from shrota_server.log import find_cause
+from shrota_server.ports import Ports
+from shrota_server.process import Process
+
+# Triton waits so long for requests in flight when it is told to stop
+EXIT_TIMEOUT_S = 4
+POLL_S = 0.05
+PORT_ATTEMPTS = 3
+
+
+class TritonServer:
+    """Starts a Triton server on entry, waits until its models are ready, ends it on exit.
+
+    ::
+
+        with TritonServer(Path("model_repository"), models=["asr", "acoustic_onnx"]) as server:
+            print(server.grpc_url)
+
+    Args:
+        repository: the model repository; it may be read-only.
+        models: what to load; models that an ensemble names come with it, models called from Python do not.
+        http_port: port of HTTP, 0 for any free one; likewise ``grpc_port`` and ``metrics_port``.
+        grpc_port: see ``http_port``.
+        metrics_port: see ``http_port``.
+        host: address to listen on.
+        ready_timeout_s: seconds that loading may take.
+        log_path: where Triton's log goes; None for a file in the server's private folder, removed with it.
+        show_level: also shows the log from this level up ("error", "warning", "info", "debug") on standard error.
+
+    Raises:
+        ServerError: on entry, if the server cannot start; the text is one line that says why.
+    """
+
+    def __init__(
+        self,
+        repository: Path,
+        models: Sequence[str],
+        http_port: int = 0,
+        grpc_port: int = 0,
+        metrics_port: int = 0,
+        host: str = "127.0.0.1",
+        ready_timeout_s: float = 120,
+        log_path: Path | None = None,
+        show_level: str | None = None,
+    ) -> None:
+        self.repository = Path(repository)
+        self.models = list(models)
+        self.host = host
+        self.ports = Ports(http_port, grpc_port, metrics_port)
+        self.log_path = log_path if log_path is not None else Path()
+        self._wanted_log_path = log_path
+        self._wanted_ports = self.ports
+        self._ready_timeout_s = ready_timeout_s
+        self._show_level = show_level
+        self._process: Process | None = None
+
+    @property
+    def http_url(self) -> str:
+        """Address of HTTP, without a scheme."""
+        return f"{self._reachable_host}:{self.ports.http}"
+
+    @property
+    def grpc_url(self) -> str:
+        """Address of gRPC, without a scheme."""
+        return f"{self._reachable_host}:{self.ports.grpc}"
+
+    @property
+    def metrics_url(self) -> str:
+        """Address of the metrics, without a scheme; the path is ``/metrics``."""
+        return f"{self._reachable_host}:{self.ports.metrics}"
+
+    @property
+    def _reachable_host(self) -> str:
+        if self.host in {"0.0.0.0", "::", ""}:  # noqa: S104 - the comparison binds nothing
+            return "127.0.0.1"
+        return f"[{self.host}]" if ":" in self.host else self.host
+
+    @property
+    def process(self) -> Process:
+        """The running tritonserver.
+
+        Raises:
+            ServerError: it was not started.
+        """
+        if self._process is None:
+            raise ServerError("the server is not running: use it in a `with` statement")
+        return self._process
+
+    @property
+    def pid(self) -> int:
+        """Process id of tritonserver."""
+        return self.process.pid
+
+    def __enter__(self) -> Self:
+        """Starts the server; returns when all models are ready."""
+        check_repository(self.repository, self.models)
+        sweep()
+        for attempt in range(PORT_ATTEMPTS):
+            self.ports = port_choice.choose(self._wanted_ports, self.host)
+            try:
+                self._start()
+            except StartError as error:
+                # somebody took a port that we chose between our look and Triton's bind
+                if "in use" not in str(error) or attempt == PORT_ATTEMPTS - 1:
+                    raise
+            else:
+                break
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Ends the server and removes what it left."""
+        self.stop()
+
+    def stop(self) -> None:
+        """Ends the server within 10 s; nothing of it stays. Does nothing if it does not run."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.stop()
+
+    def _start(self) -> None:
+        instance = Instance.create()
+        try:
+            installation = find_installation(instance.folder)
+            self.log_path = self._wanted_log_path or instance.folder / "triton.log"
+            command = self._command(installation, instance)
+        except BaseException:
+            instance.remove()
+            raise
+        self._process = Process(command, installation.environment, instance, self.log_path, self._show_level)
+        try:
+            self._wait_ready()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _command(self, installation: Installation, instance: Instance) -> list[str]:
+        command = [str(installation.executable), "--model-repository", str(self.repository.resolve())]
+        if installation.backend_directory is not None:
+            command += ["--backend-directory", str(installation.backend_directory)]
+        command += ["--model-control-mode", "explicit"]
+        for model in self.models:
+            command += ["--load-model", model]
+        for service, port in (("http", self.ports.http), ("grpc", self.ports.grpc), ("metrics", self.ports.metrics)):
+            command += [f"--{service}-port", str(port), f"--{service}-address", self.host]
+        command += ["--backend-config", f"python,shm-region-prefix-name={instance.region_prefix}"]
+        command += ["--exit-timeout-secs", str(EXIT_TIMEOUT_S)]
+        return command
+
+    def _wait_ready(self) -> None:
+        deadline = time.monotonic() + self._ready_timeout_s
+        while not self.is_ready():
+            if not self.process.is_running():
+                self.process.wait()
+                raise StartError(find_cause(self.process.log.lines))
+            if time.monotonic() > deadline:
+                raise StartError(f"the server was not ready within {self._ready_timeout_s:g} s: see its log")
+            time.sleep(POLL_S)
+
+    def is_ready(self) -> bool:
+        """Whether the server and every model answer that they are ready."""
+        paths = ["/v2/health/ready", *(f"/v2/models/{model}/ready" for model in self.models)]
+        host, port = self._reachable_host.strip("[]"), self.ports.http
+        connection = HTTPConnection(host, port, timeout=5)
+        try:
+            for path in paths:
+                connection.request("GET", path)
+                response = connection.getresponse()
+                response.read()
+                if response.status != 200:  # noqa: PLR2004 - HTTP's OK
+                    return False
+        except (OSError, HTTPException):
+            return False
+        finally:
+            connection.close()
+        return True
+
+
+def check_repository(repository: Path, models: Sequence[str]) -> None:
+    """Looks at what can be seen before Triton is started.
+
+    Raises:
+        RepositoryError: the folder, or one of the models in it, is missing.
+    """
+    if not repository.is_dir():
+        raise RepositoryError(f"no model repository at {repository}: give its folder with --repository")
+    for model in models:
+        if not (repository / model / "config.pbtxt").is_file():
+            known = sorted(path.parent.name for path in repository.glob("*/config.pbtxt"))
+            raise RepositoryError(
+                f"no model {model!r} in {repository}: it has {', '.join(known) or 'none (is it a model repository?)'}"
+            )

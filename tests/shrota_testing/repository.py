@@ -2,7 +2,11 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+
+from google.protobuf import text_format
+from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from shrota_testing.engines import RECEPTIVE_FIELD, STRIDE, write_tiny_engine
 
@@ -28,3 +32,28 @@ def make_repository(folder: Path, seed: int = 0, ballast: int = 0) -> Path:
     frontend = {"sample_rate": 16000, "stride": STRIDE, "receptive_field": RECEPTIVE_FIELD, "normalize": False}
     (folder / "acoustic" / "1" / "frontend.json").write_text(json.dumps(frontend, indent=2), encoding="utf-8")
     return folder
+
+
+def edit(config: Path, change: Callable[[ModelConfig], None]) -> None:
+    """Rewrites a ``config.pbtxt`` through the protobuf."""
+    message = text_format.Parse(config.read_text(encoding="utf-8"), ModelConfig())
+    change(message)
+    config.write_text(text_format.MessageToString(message, as_utf8=True), encoding="utf-8")
+
+
+def set_parameter(config: Path, name: str, value: str) -> None:
+    """Sets one of the model's parameters."""
+
+    def change(message: ModelConfig) -> None:
+        message.parameters[name].string_value = value
+
+    edit(config, change)
+
+
+def set_queue_size(config: Path, size: int) -> None:
+    """Sets how many requests Triton holds for the model before it refuses more."""
+
+    def change(message: ModelConfig) -> None:
+        message.dynamic_batching.default_queue_policy.max_queue_size = size
+
+    edit(config, change)

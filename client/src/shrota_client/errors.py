@@ -3,14 +3,63 @@
 ::
 
     ShrotaError
-    ├── AudioError            (ValueError)      audio that cannot be read or sent
-    ├── ManifestError         (ValueError)      a manifest line that is not one
-    ├── RequestError                            the server refused the request; the caller can mend it
-    ├── QueueFullError                          the server's queue is full; try again later
-    ├── ServerUnavailableError (ConnectionError) no server at the address, or it went away
-    └── RequestTimeoutError   (TimeoutError)    no answer within the time-out
+    ├── AddressError           (ValueError)       a server address that is not one
+    ├── AudioError             (ValueError)       audio that cannot be read or sent
+    ├── CertificateError       (ValueError)       a TLS file that cannot be used
+    ├── ManifestError          (ValueError)       a manifest or a line of it that is not one
+    ├── OutputError            (OSError)          a result that cannot be written where it should be
+    ├── ParameterError         (ValueError)       a request parameter or a setting of the wrong type or value
+    ├── RequestError                              the server refused the request; the caller can mend it
+    ├── ServerError                               the server failed on a request that looks right
+    ├── QueueFullError                            the server's queue is full; try again later
+    ├── ServerUnavailableError (ConnectionError)  no server at the address, or it went away, or it cannot answer now
+    └── RequestTimeoutError    (TimeoutError)     no answer within the time-out
 """
 
 
 class ShrotaError(Exception):
     """Base of every error that Shrota raises on purpose; its text is one line that says what to do."""
+
+
+class AddressError(ShrotaError, ValueError):
+    """A server address that is not one."""
+
+
+class AudioError(ShrotaError, ValueError):
+    """Audio that cannot be read or sent."""
+
+
+class CertificateError(ShrotaError, ValueError):
+    """A TLS file that cannot be used."""
+
+
+class ManifestError(ShrotaError, ValueError):
+    """A manifest, or a line of it, that is not one."""
+
+
+class OutputError(ShrotaError, OSError):
+    """A result that cannot be written where it should be."""
+
+
+class ParameterError(ShrotaError, ValueError):
+    """A request parameter or a setting of the wrong type or value."""
+
+
+class RequestError(ShrotaError):
+    """The server refused the request; the caller can mend it."""
+
+
+class ServerError(ShrotaError):
+    """The server failed on a request that looks right."""
+
+
+class QueueFullError(ShrotaError):
+    """The server's queue is full; the request can be sent again later."""
+
+
+class ServerUnavailableError(ShrotaError, ConnectionError):
+    """No server at the address, or it went away, or it cannot answer now."""
+
+
+class RequestTimeoutError(ShrotaError, TimeoutError):
+    """No answer within the time-out."""

@@ -1,0 +1,166 @@
+"""The clients. Both perform the steps of :mod:`shrota_client.exchange`: one blocks, the other awaits."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+from shrota_client.address import Address
+from shrota_client.exchange import Audio, Exchange, Load, Outcome, Send
+from shrota_client.message import Parameter, check_parameter
+from shrota_client.samples import SAMPLE_RATE
+from shrota_client.settings import Retry, Timeouts, Tls
+from shrota_client.transcript import Transcript
+from shrota_client.transports import open_async_transport, open_transport
+
+DEFAULT_SERVER = "127.0.0.1:8001"
+
+
+class _Settings:
+    """What both clients are made of."""
+
+    def __init__(
+        self,
+        server: str = DEFAULT_SERVER,
+        *,
+        parameters: Mapping[str, Parameter] | None = None,
+        tls: Tls | None = None,
+        timeouts: Timeouts | None = None,
+        retry: Retry | None = None,
+    ) -> None:
+        self.address = Address.parse(server)
+        self._tls = tls or Tls()
+        self._timeouts = timeouts or Timeouts()
+        for name, value in (parameters or {}).items():
+            check_parameter(name, value)
+        self._exchange = Exchange(self.address, self._timeouts, retry or Retry(), dict(parameters or {}))
+
+
+class Client(_Settings):
+    """Transcribes; every call blocks until its answer is there.
+
+    One client may be shared by any number of threads, and should be: it keeps the connections. Use it as a context
+    manager, or call :meth:`close`.
+
+    Args:
+        server: ``host:port`` or ``grpc://``, ``grpcs://``, ``http://``, ``https://`` with host and port.
+        parameters: request parameters of every call, such as ``{"engine": "acoustic_trt", "beam_width": 32}``.
+        tls: certificates, for ``grpcs://`` and ``https://``.
+        timeouts: how long to wait.
+        retry: how often a request that met a full queue is sent again.
+
+    Raises:
+        AddressError, CertificateError, ParameterError: for settings that cannot be used. Nothing is sent yet.
+    """
+
+    def __init__(
+        self,
+        server: str = DEFAULT_SERVER,
+        *,
+        parameters: Mapping[str, Parameter] | None = None,
+        tls: Tls | None = None,
+        timeouts: Timeouts | None = None,
+        retry: Retry | None = None,
+    ) -> None:
+        super().__init__(server, parameters=parameters, tls=tls, timeouts=timeouts, retry=retry)
+        self._transport = open_transport(self.address, self._tls, self._timeouts)
+
+    def transcribe(
+        self, audio: Audio, sample_rate: int = SAMPLE_RATE, parameters: Mapping[str, Parameter] | None = None
+    ) -> Transcript:
+        """Transcribes one utterance or recording.
+
+        Args:
+            audio: a path, a file opened in binary mode, or an array [samples] of float32 or float64 in [-1, 1] or
+                of int16.
+            sample_rate: of an array, in Hz; it is resampled to 16 kHz before it is sent. A file says its own.
+            parameters: of this request, over those of the client.
+
+        Raises:
+            AudioError: the audio cannot be read or sent.
+            ParameterError: Triton cannot carry a parameter.
+            RequestError: the server refused the request.
+            QueueFullError: the server's queue stayed full.
+            RequestTimeoutError: no answer in time.
+            ServerUnavailableError: no server there, or it went away.
+            ServerError: the server failed.
+        """
+        steps = self._exchange.transcription(audio, sample_rate, parameters)
+        outcome: Outcome = None
+        try:
+            while True:
+                step = steps.send(outcome)
+                if isinstance(step, Send):
+                    outcome = self._transport.send(step)
+                elif isinstance(step, Load):
+                    outcome = step.load()
+                else:
+                    time.sleep(step.seconds)
+                    outcome = None
+        except StopIteration as end:
+            transcript: Transcript = end.value
+            return transcript
+
+    def close(self) -> None:
+        """Closes the connections; requests that still run end with an error."""
+        self._transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class AsyncClient(_Settings):
+    """Transcribes without blocking the event loop; otherwise as :class:`Client`.
+
+    One client belongs to one event loop. Files are read in threads.
+    """
+
+    def __init__(
+        self,
+        server: str = DEFAULT_SERVER,
+        *,
+        parameters: Mapping[str, Parameter] | None = None,
+        tls: Tls | None = None,
+        timeouts: Timeouts | None = None,
+        retry: Retry | None = None,
+    ) -> None:
+        super().__init__(server, parameters=parameters, tls=tls, timeouts=timeouts, retry=retry)
+        self._transport = open_async_transport(self.address, self._tls, self._timeouts)
+
+    async def transcribe(
+        self, audio: Audio, sample_rate: int = SAMPLE_RATE, parameters: Mapping[str, Parameter] | None = None
+    ) -> Transcript:
+        """Transcribes one utterance or recording; arguments and errors are those of :meth:`Client.transcribe`."""
+        steps = self._exchange.transcription(audio, sample_rate, parameters)
+        outcome: Outcome = None
+        try:
+            while True:
+                step = steps.send(outcome)
+                if isinstance(step, Send):
+                    outcome = await self._transport.send(step)
+                elif isinstance(step, Load):
+                    outcome = await asyncio.to_thread(step.load)
+                else:
+                    await asyncio.sleep(step.seconds)
+                    outcome = None
+        except StopIteration as end:
+            transcript: Transcript = end.value
+            return transcript
+
+    async def close(self) -> None:
+        """Closes the connections; requests that still run end with an error."""
+        await self._transport.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()

@@ -1,0 +1,119 @@
+"""The course of one request, without input or output: what to load, send and wait for, and in which order.
+
+:func:`transcription` is a generator. It yields the steps that touch the outside world, the client (blocking or
+asynchronous) performs each and sends back its outcome, and what the generator returns is the transcript. So time-outs,
+retries, errors and parsing exist once.
+"""
+
+import time
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+from os import PathLike
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shrota_client.address import Address
+from shrota_client.errors import ParameterError, QueueFullError
+from shrota_client.failures import Failure, error_of
+from shrota_client.message import Parameter, Request
+from shrota_client.samples import SAMPLE_RATE, Samples, as_samples, check_sample_rate, resample
+from shrota_client.settings import Retry, Timeouts
+from shrota_client.transcript import Transcript
+
+Audio = str | PathLike[str] | BinaryIO | Samples
+"""What can be transcribed: a path, an open binary file or an array of samples."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """Step: call ``load``, which reads and converts the audio, and send back the request."""
+
+    load: Callable[[], Request]
+
+
+@dataclass(frozen=True)
+class Send:
+    """Step: send the request, wait at most ``timeout_s``, and send back the RESULT string or the failure."""
+
+    request: Request
+    timeout_s: float | None
+
+    @property
+    def timeout_us(self) -> int | None:
+        """The same limit in microseconds, as Triton's queues take it."""
+        return None if self.timeout_s is None else max(1, round(self.timeout_s * 1e6))
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Step: let ``seconds`` pass."""
+
+    seconds: float
+
+
+Step = Load | Send | Wait
+Outcome = Request | bytes | Failure | None
+Transcription = Generator[Step, Outcome, Transcript]
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """The settings that all requests of a client share; ``clock`` gives monotonic seconds."""
+
+    address: Address
+    timeouts: Timeouts
+    retry: Retry
+    parameters: Mapping[str, Parameter]
+    clock: Callable[[], float] = time.monotonic
+
+    def transcription(
+        self, audio: Audio, sample_rate: int = SAMPLE_RATE, parameters: Mapping[str, Parameter] | None = None
+    ) -> Transcription:
+        """Steps of one request; the generator's return value is the transcript.
+
+        Raises:
+            ShrotaError: in the generator, whatever went wrong.
+        """
+        merged = {**self.parameters, **(parameters or {})}
+        request = yield Load(lambda: make_request(audio, sample_rate, merged))
+        assert isinstance(request, Request)  # noqa: S101 - what Load sends back; for the type checker
+        limit_s = self.timeouts.request_s
+        start = self.clock()
+        attempt = 0
+        while True:
+            attempt += 1
+            left_s = None if limit_s is None else max(1e-3, limit_s - (self.clock() - start))
+            answer = yield Send(request, left_s)
+            if isinstance(answer, bytes):
+                return Transcript.from_result(answer, self.clock() - start)
+            assert isinstance(answer, Failure)  # noqa: S101 - what Send sends back; for the type checker
+            error = error_of(answer, self.address, limit_s)
+            if not isinstance(error, QueueFullError) or attempt >= self.retry.attempts:
+                raise error
+            delay_s = self.retry.delay_s(attempt)
+            if limit_s is not None and self.clock() - start + delay_s >= limit_s:
+                raise error
+            yield Wait(delay_s)
+
+
+def make_request(audio: Audio, sample_rate: int, parameters: Mapping[str, Parameter]) -> Request:
+    """Reads, checks and converts the audio.
+
+    An array is resampled to 16 kHz here, unless ``parameters`` says its ``sample_rate``: then the server does it.
+
+    Raises:
+        AudioError: audio that cannot be read or sent.
+        ParameterError: a parameter that Triton cannot carry.
+    """
+    if isinstance(audio, np.ndarray):
+        samples: NDArray[np.float32] = as_samples(audio)
+        if "sample_rate" not in parameters:
+            samples = resample(samples, check_sample_rate(sample_rate))
+        return Request(samples, parameters)
+    if "sample_rate" in parameters:
+        raise ParameterError("the parameter sample_rate is for arrays: a file says its own rate")
+    from shrota_client.audio import read_audio  # noqa: PLC0415 - libsndfile is needed for files only
+
+    return Request(read_audio(audio), parameters)

@@ -1,0 +1,97 @@
+"""What a failed request means: Triton's status and message become one of Shrota's errors.
+
+Triton uses UNAVAILABLE for a full queue, for a request whose time in the queue is over and for a model that is not
+loaded; gRPC itself uses it where no connection can be made. Only the messages tell them apart.
+"""
+
+import re
+from dataclasses import dataclass
+
+from shrota_client.address import Address
+from shrota_client.errors import (
+    QueueFullError,
+    RequestError,
+    RequestTimeoutError,
+    ServerError,
+    ServerUnavailableError,
+    ShrotaError,
+)
+
+HTTP_STATUS = {
+    400: "INVALID_ARGUMENT",
+    404: "NOT_FOUND",
+    409: "ALREADY_EXISTS",
+    413: "RESOURCE_EXHAUSTED",
+    499: "CANCELLED",
+    500: "INTERNAL",
+    501: "UNIMPLEMENTED",
+    502: "UNAVAILABLE",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+"""gRPC's name for what Triton, or a proxy before it, answers over HTTP."""
+
+NO_CONNECTION = "NO_CONNECTION"
+"""Status of our own for a transport that never reached a server."""
+
+QUEUE_FULL = "maximum queue size"
+QUEUE_TIMEOUT = "timeout expired"
+UNKNOWN_MODEL = "unknown model"
+_NOT_CONNECTED = ("failed to connect", "connection refused", "dns resolution failed", "no address", "name resolution")
+_WRONG_PROTOCOL = ("http2", "http/2", "http1", "badstatusline", "http/0.9", "bad status line", "wrong_version_number")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A request that failed: ``status`` is a gRPC status by name or :data:`NO_CONNECTION`."""
+
+    status: str
+    message: str
+
+
+def error_of(failure: Failure, address: Address, request_s: float | None = None) -> ShrotaError:
+    """The error to raise; ``request_s`` is the time-out that the caller set, in seconds."""
+    status, message = failure.status, one_line(failure.message)
+    folded = message.lower()
+    if status == NO_CONNECTION or (status == "UNAVAILABLE" and any(text in folded for text in _NOT_CONNECTED)):
+        return _no_server(address, message)
+    if status == "DEADLINE_EXCEEDED" or (status == "UNAVAILABLE" and QUEUE_TIMEOUT in folded):
+        limit = "in time" if request_s is None else f"within {request_s:g} s"
+        return RequestTimeoutError(
+            f"no answer from {address} {limit}: allow more time (--timeout), or send fewer requests at once"
+        )
+    if status == "UNAVAILABLE" and QUEUE_FULL in folded:
+        return QueueFullError(f"the queue of {address} is full: send fewer requests at once, or try again later")
+    if status in {"INVALID_ARGUMENT", "RESOURCE_EXHAUSTED", "OUT_OF_RANGE", "FAILED_PRECONDITION"}:
+        return RequestError(message)
+    remedy = _remedy(status, folded)
+    if remedy is None:
+        return ServerError(f"the server at {address} failed ({status}: {message}): its log says more")
+    return ServerUnavailableError(f"the server at {address} {remedy} ({status}: {message})")
+
+
+def _remedy(status: str, folded: str) -> str | None:
+    """What to do about a server that is there and cannot answer; None where it simply failed."""
+    if UNKNOWN_MODEL in folded or "no available versions" in folded:
+        return "is not serving the model: load it there"
+    if status in {"UNIMPLEMENTED", "NOT_FOUND", "UNAUTHENTICATED", "PERMISSION_DENIED"}:
+        return "does not offer this: check that the address is the one of a Shrota server"
+    if status == "UNAVAILABLE":
+        return "went away or cannot answer now: look at its log, then try again"
+    return None
+
+
+def _no_server(address: Address, message: str) -> ServerUnavailableError:
+    hint = "start one with `shrota serve`, or give another address (--server, SHROTA_SERVER)"
+    folded = message.lower()
+    if any(text in folded for text in _WRONG_PROTOCOL):
+        hint = "its other port may be meant: gRPC is host:8001, HTTP is http://host:8000, both by default"
+    elif "certificate" in folded or "ssl" in folded or "handshake" in folded:
+        hint = f"the encrypted connection failed ({message}): check --ca-cert and the server's certificate"
+    return ServerUnavailableError(f"no server at {address.target}: {hint}")
+
+
+def one_line(text: str, limit: int = 500) -> str:
+    """The text without line breaks and repeated spaces, cut after ``limit`` characters."""
+    flat = re.sub(r"\s+", " ", text).strip()
+    return flat if len(flat) <= limit else flat[: limit - 1] + "…"

@@ -1,0 +1,34 @@
+"""gRPC, blocking."""
+
+import grpc  # type: ignore[import-untyped]
+
+from shrota_client.address import Address
+from shrota_client.exchange import Send
+from shrota_client.failures import Failure
+from shrota_client.message import parse_grpc_result
+from shrota_client.settings import Timeouts, Tls
+from shrota_client.transports.grpc_common import INFER, channel_options, credentials, failure_of
+
+
+class GrpcTransport:
+    """One channel, which gRPC lets all threads share."""
+
+    def __init__(self, address: Address, tls: Tls, timeouts: Timeouts) -> None:
+        options = channel_options(timeouts)
+        if address.encrypted:
+            self._channel = grpc.secure_channel(address.target, credentials(tls), options)
+        else:
+            self._channel = grpc.insecure_channel(address.target, options)
+        self._infer = self._channel.unary_unary(INFER)
+
+    def send(self, step: Send) -> bytes | Failure:
+        """Sends the request; the RESULT string, or what went wrong."""
+        try:
+            answer = self._infer(step.request.grpc_message(step.timeout_us), timeout=step.timeout_s)
+        except grpc.RpcError as error:
+            return failure_of(error)
+        return parse_grpc_result(answer)
+
+    def close(self) -> None:
+        """Ends what still runs and closes the channel."""
+        self._channel.close()

@@ -1,0 +1,67 @@
+"""HTTP, blocking."""
+
+from typing import Any
+
+import urllib3
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    NewConnectionError,
+    ProtocolError,
+    ReadTimeoutError,
+    SSLError,
+)
+
+from shrota_client.address import Address
+from shrota_client.exchange import Send
+from shrota_client.failures import NO_CONNECTION, Failure
+from shrota_client.settings import Timeouts, Tls
+from shrota_client.transports.http_common import HEADER_LENGTH, headers, infer_path, read_answer, ssl_context
+
+MAX_CONNECTIONS = 64
+"""Connections that are kept for the next request; more are opened where more threads send."""
+
+
+class HttpTransport:
+    """A pool of connections, which urllib3 lets all threads share."""
+
+    def __init__(self, address: Address, tls: Tls, timeouts: Timeouts) -> None:
+        self._address = address
+        self._connect_s = timeouts.connect_s
+        self._pool: urllib3.HTTPConnectionPool
+        if address.encrypted:
+            context = ssl_context(tls)
+            self._pool = urllib3.HTTPSConnectionPool(
+                address.host, address.port, maxsize=MAX_CONNECTIONS, ssl_context=context
+            )
+        else:
+            self._pool = urllib3.HTTPConnectionPool(address.host, address.port, maxsize=MAX_CONNECTIONS)
+
+    def send(self, step: Send) -> bytes | Failure:
+        """Sends the request; the RESULT string, or what went wrong."""
+        header = step.request.http_header(step.timeout_us)
+        left_s = step.timeout_s
+        # sent one after the other: nothing is copied; urllib3 takes any buffer, though its types say otherwise
+        body: Any = [header, step.request.body]
+        connect_s = self._connect_s if left_s is None else min(self._connect_s, left_s)
+        try:
+            answer = self._pool.urlopen(
+                "POST",
+                infer_path(step, self._address),
+                body=body,
+                headers=headers(step, header),
+                retries=False,
+                redirect=False,
+                timeout=urllib3.Timeout(connect=connect_s, read=left_s),
+            )
+        except ReadTimeoutError as error:
+            return Failure("DEADLINE_EXCEEDED", str(error))
+        except (NewConnectionError, ConnectTimeoutError, SSLError) as error:
+            return Failure(NO_CONNECTION, str(error))
+        except (ProtocolError, HTTPError) as error:
+            return Failure("UNAVAILABLE", str(error))
+        return read_answer(answer.status, answer.headers.get(HEADER_LENGTH), answer.data)
+
+    def close(self) -> None:
+        """Closes the connections that are not in use."""
+        self._pool.close()

@@ -31,8 +31,8 @@ class TritonPythonModel:
             self.vocabulary = Vocabulary.read(folder / "vocab.json")
         except VocabularyError as error:
             raise pb_utils.TritonModelException(str(error)) from None
-        self.decode_seconds = counter("shrota_decode_seconds_total", "Seconds spent in decoding")
-        self.audio_seconds = counter("shrota_decoded_audio_seconds_total", "Seconds of audio decoded")
+        self.decode_seconds = Counter("shrota_decode_seconds_total", "Seconds spent in decoding")
+        self.audio_seconds = Counter("shrota_decoded_audio_seconds_total", "Seconds of audio decoded")
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """One response per request, in order."""
@@ -59,8 +59,8 @@ class TritonPythonModel:
                 string_tensor("RESULT", [result.to_json() for result in results]),
             ]
         )
-        self.decode_seconds.increment(time.perf_counter() - started)
-        self.audio_seconds.increment(float(durations.sum()))
+        self.decode_seconds.add(time.perf_counter() - started)
+        self.audio_seconds.add(float(durations.sum()))
         return response
 
 
@@ -74,7 +74,14 @@ def failure(message: str, code: int) -> Any:
     return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code))
 
 
-def counter(name: str, description: str) -> Any:
-    """A counter on the metrics endpoint; its family lives as long as the metric."""
-    family = pb_utils.MetricFamily(name=name, description=description, kind=pb_utils.MetricFamily.COUNTER)
-    return family.Metric(labels={"model": "ctc_decoder"})
+class Counter:
+    """A counter on the metrics endpoint."""
+
+    def __init__(self, name: str, description: str) -> None:
+        # Triton deletes a metric with its family, so both are kept
+        self._family = pb_utils.MetricFamily(name=name, description=description, kind=pb_utils.MetricFamily.COUNTER)
+        self._metric = self._family.Metric(labels={"model": "ctc_decoder"})
+
+    def add(self, amount: float) -> None:
+        """Counts ``amount`` more."""
+        self._metric.increment(amount)

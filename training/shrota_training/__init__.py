@@ -1,0 +1,1 @@
+"""How the bundled checkpoint `models/hindi-small` was made: text, synthetic speech, training and evaluation."""

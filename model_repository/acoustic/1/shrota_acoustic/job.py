@@ -1,0 +1,123 @@
+"""One request on its way: its audio, its windows, and the log-probabilities that have come back."""
+
+from threading import Lock
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shrota_acoustic.errors import CancelledError, RequestError, UnavailableError
+from shrota_acoustic.settings import Frontend, Settings
+from shrota_acoustic.windows import plan_windows
+
+
+class Responder(Protocol):
+    """The way back to the caller. Used once."""
+
+    def answer(self, log_probs: NDArray[np.float32], durations: NDArray[np.float32]) -> None:
+        """Sends log-probabilities [rows, frames, vocabulary] and seconds [rows, 1]."""
+
+    def fail(self, error: RequestError) -> None:
+        """Sends an error instead."""
+
+    def is_cancelled(self) -> bool:
+        """Whether the caller has gone."""
+
+
+class Job:
+    """One request of one or more utterances of equal length.
+
+    Args:
+        audio: [rows, samples] at the model's rate. It is read, window by window, until the answer is sent.
+        seconds: Duration of each row.
+        engine: Name of the engine.
+        settings: Window, overlap, frontend.
+        responder: The way back; it also keeps alive the memory that ``audio`` looks into.
+        deadline: When the caller stops waiting, on the clock that :meth:`drop_reason` is given; None for never.
+    """
+
+    def __init__(
+        self,
+        *,
+        audio: NDArray[np.float32],
+        seconds: float,
+        engine: str,
+        settings: Settings,
+        responder: Responder,
+        deadline: float | None = None,
+    ) -> None:
+        rows, samples = audio.shape
+        self.engine = engine
+        self.seconds = seconds
+        self.deadline = deadline
+        self.rows = rows
+        self.samples = rows * samples
+        self._frontend: Frontend = settings.frontend
+        self._audio: NDArray[np.float32] | None = audio
+        self._responder: Responder | None = responder
+        self._windows = plan_windows(samples, settings.frontend, settings.window, settings.overlap)
+        self._shape = (rows, settings.frontend.frames(samples))
+        self._log_probs: NDArray[np.float32] | None = None
+        self._lock = Lock()
+        self._missing = rows * len(self._windows)
+        # an engine cannot take less than one frame's samples: shorter audio is padded, and none of its frames kept
+        self.window_length = max(self._windows[0].length, settings.frontend.receptive_field)
+        self.window_count = self._missing
+
+    def expired(self, now: float) -> bool:
+        """Whether the caller will not wait any longer."""
+        return self.deadline is not None and now >= self.deadline
+
+    def drop_reason(self, now: float) -> RequestError | None:
+        """Why this request need not be run, if there is a reason. Asks Triton: not for free."""
+        if self.expired(now):
+            return UnavailableError("the request's time-out passed before the engine had run it: try again later")
+        responder = self._responder
+        if responder is not None and responder.is_cancelled():
+            return CancelledError("the request was cancelled")
+        return None
+
+    def read_window(self, index: int, into: NDArray[np.float32]) -> int:
+        """Copies window ``index`` to the start of ``into`` [samples]; returns how many samples it has."""
+        keep_alive, audio = self._responder, self._audio
+        if keep_alive is None or audio is None:
+            return 0
+        row, position = divmod(index, len(self._windows))
+        window = self._windows[position]
+        into[: window.length] = audio[row, window.start : window.start + window.length]
+        return window.length
+
+    def window_frames(self, index: int) -> int:
+        """How many frames the engine must give for window ``index``."""
+        return self._frontend.frames(self._windows[index % len(self._windows)].length)
+
+    def write_window(self, index: int, log_probs: NDArray[np.float32]) -> bool:
+        """Keeps the frames of window ``index`` out of the engine's ``log_probs`` [frames, vocabulary].
+
+        Returns:
+            Whether this was the last window that was missing.
+        """
+        row, position = divmod(index, len(self._windows))
+        window = self._windows[position]
+        with self._lock:
+            if self._log_probs is None:
+                self._log_probs = np.empty((*self._shape, log_probs.shape[1]), np.float32)
+            whole = self._log_probs
+        whole[row, window.first_frame : window.end_frame] = log_probs[window.skip :][: window.kept_frames]
+        with self._lock:
+            self._missing -= 1
+            return self._missing == 0
+
+    def answer(self) -> None:
+        """Sends the log-probabilities and lets go of everything. Call once, after the last window."""
+        responder, log_probs = self._responder, self._log_probs
+        self._responder = self._audio = self._log_probs = None
+        if responder is not None and log_probs is not None:
+            responder.answer(log_probs, np.full((self._shape[0], 1), self.seconds, np.float32))
+
+    def fail(self, error: RequestError) -> None:
+        """Sends an error and lets go of everything. Call once, instead of :meth:`answer`."""
+        responder = self._responder
+        self._responder = self._audio = self._log_probs = None
+        if responder is not None:
+            responder.fail(error)

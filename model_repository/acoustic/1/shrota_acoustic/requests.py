@@ -1,0 +1,47 @@
+"""What a request asks for, checked: the parameters ``engine`` and ``sample_rate``."""
+
+import json
+import re
+from dataclasses import dataclass
+
+from shrota_acoustic.audio import MAX_SAMPLE_RATE
+from shrota_acoustic.errors import InvalidRequestError
+from shrota_acoustic.settings import Settings
+
+DIGITS = re.compile("[0-9]{1,9}")
+
+
+@dataclass(frozen=True)
+class RequestParameters:
+    """The request parameters that are meant for this model; it ignores those of other steps."""
+
+    engine: str
+    sample_rate: int
+    """Hz."""
+
+
+def read_parameters(text: str, settings: Settings) -> RequestParameters:
+    """Reads a request's parameters, a JSON object as Triton gives it.
+
+    Raises:
+        InvalidRequestError: A value that is none.
+    """
+    values = json.loads(text) if text else {}
+    engine = values.get("engine", settings.engine)
+    if engine not in settings.engines:
+        known = ", ".join(settings.engines)
+        raise InvalidRequestError(f"unknown engine {engine!r} in parameter `engine`: it must be one of {known}")
+    return RequestParameters(engine, _sample_rate(values.get("sample_rate", settings.frontend.sample_rate)))
+
+
+def _sample_rate(value: object) -> int:
+    """A rate in Hz; digits are taken as well, because some clients send every parameter as text."""
+    rate = 0.0
+    if isinstance(value, str):
+        rate = float(value) if DIGITS.fullmatch(value) else 0.0
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        rate = float(value)
+    if not rate.is_integer() or not 1 <= rate <= MAX_SAMPLE_RATE:
+        text = f"parameter `sample_rate` must be a whole number of Hz from 1 to {MAX_SAMPLE_RATE}, not {value!r}"
+        raise InvalidRequestError(text)
+    return int(rate)

@@ -1,0 +1,198 @@
+"""Takes requests, forms engine batches from all that wait, and answers each request when its own windows are done."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shrota_acoustic.batching import Batch, FairQueue, Limits, Row
+from shrota_acoustic.engine import Engine, EngineOutput
+from shrota_acoustic.errors import EngineError, RequestError, UnavailableError
+from shrota_acoustic.job import Job
+from shrota_acoustic.metrics import Metrics
+from shrota_acoustic.settings import Settings
+
+STOPPING = "the server is stopping: try again on another one"
+
+logger = logging.getLogger(__name__)
+
+
+class Scheduler:
+    """Threads between the requests and the engine: as many as there may be engine calls at a time.
+
+    Args:
+        settings: Limits and budgets.
+        engine: What runs the batches.
+        metrics: Where to count.
+        clock: Seconds, only ever rising.
+    """
+
+    def __init__(
+        self, settings: Settings, engine: Engine, metrics: Metrics, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._metrics = metrics
+        self._clock = clock
+        limits = Limits(
+            budget=settings.batch_budget,
+            max_rows=settings.max_batch_rows,
+            max_padding=settings.max_padding,
+            length_step=settings.length_step,
+            patience=settings.patience_batches,
+        )
+        self._queue: FairQueue[Job] = FairQueue(limits)
+        self._open: set[Job] = set()
+        self._pending = 0
+        self._stopping = False
+        self._changed = threading.Condition()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"engine-call-{number}", daemon=True)
+            for number in range(settings.engine_calls)
+        ]
+
+    def start(self) -> None:
+        """Starts the threads."""
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, job: Job) -> None:
+        """Takes a request; its answer or its error is sent later. Blocks while the pending budget is full.
+
+        The budget is full when as much audio as it allows is waiting or being run, so one request may exceed it, and
+        a request that is longer than the budget still gets in.
+        """
+        with self._changed:
+            while self._pending >= self._settings.pending_budget and not self._stopping:
+                # wakes up now and then, because nothing tells that a waiting request has been cancelled
+                self._changed.wait(timeout=1)
+            if not self._stopping:
+                self._open.add(job)
+                self._pending += job.samples
+                self._queue.add(job, job.engine, job.window_length, job.window_count)
+                self._report_pending()
+                self._changed.notify_all()
+                return
+        job.fail(UnavailableError(STOPPING))
+
+    def stop(self, timeout_s: float = 10) -> None:
+        """Answers all that waits with an error and ends the threads."""
+        with self._changed:
+            self._stopping = True
+            waiting = list(self._open)
+            self._changed.notify_all()
+        for job in waiting:
+            self._finish(job, UnavailableError(STOPPING))
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(timeout_s)
+
+    def _work(self) -> None:
+        while True:
+            batch = self._next_batch()
+            if batch is None:
+                return
+            try:
+                self._run(batch)
+            except Exception as error:
+                # a defect of ours: the requests get an answer, and the thread lives on for the next ones
+                logger.exception("a batch failed")
+                for job in batch.owners:
+                    self._finish(job, EngineError(f"the acoustic model failed: {error!r}"))
+
+    def _next_batch(self) -> Batch[Job] | None:
+        """Waits for work; drops what nobody waits for any more. None when stopping."""
+        while True:
+            with self._changed:
+                while not len(self._queue) and not self._stopping:
+                    self._changed.wait()
+                if self._stopping:
+                    return None
+                now = self._clock()
+                expired = [job for job in self._queue.owners() if job.expired(now)]
+                batch = None if expired else self._queue.next_batch()
+            if batch is None:
+                self._drop(expired, now)
+                continue
+            gone = self._drop(batch.owners, now)
+            if gone:
+                rows = [row for row in batch.rows if row.owner not in gone]
+                batch = Batch(batch.engine, rows, batch.padded_length)
+            if batch.rows:
+                return batch
+
+    def _drop(self, jobs: Sequence[Job], now: float) -> set[Job]:
+        """Finishes those of ``jobs`` that nobody waits for, and returns them."""
+        gone = set()
+        for job in jobs:
+            reason = job.drop_reason(now)
+            if reason is not None:
+                self._metrics.dropped(reason.code)
+                self._finish(job, reason)
+                gone.add(job)
+        return gone
+
+    def _run(self, batch: Batch[Job]) -> None:
+        try:
+            self._run_rows(batch.engine, batch.rows, batch.padded_length)
+        except UnavailableError as error:
+            for job in batch.owners:
+                self._finish(job, error)
+        except EngineError as error:
+            jobs = batch.owners
+            if len(jobs) == 1:
+                self._finish(jobs[0], error)
+                return
+            for job in jobs:
+                # one bad request must not fail its neighbours
+                self._run(Batch(batch.engine, [row for row in batch.rows if row.owner is job], batch.padded_length))
+
+    def _run_rows(self, engine: str, rows: Sequence[Row[Job]], padded_length: int) -> None:
+        audio = np.zeros((len(rows), padded_length), np.float32)
+        num_samples = np.zeros((len(rows), 1), np.int32)
+        for number, row in enumerate(rows):
+            num_samples[number] = row.owner.read_window(row.index, audio[number])
+        begin = self._clock()
+        output = self._engine.run(engine, audio, num_samples)
+        wall = self._clock() - begin
+        rate = self._settings.frontend.sample_rate
+        self._metrics.batch(
+            engine, len(rows), audio.size / rate, (audio.size - int(num_samples.sum(dtype=np.int64))) / rate, wall
+        )
+        self._check(engine, rows, num_samples, output)
+        for number, row in enumerate(rows):
+            if row.owner.write_window(row.index, output.log_probs[number]):
+                self._finish(row.owner, None)
+
+    def _check(
+        self, engine: str, rows: Sequence[Row[Job]], num_samples: NDArray[np.int32], output: EngineOutput
+    ) -> None:
+        """Holds the engine to its contract, so that a foreign engine is found out rather than believed."""
+        given = output.num_frames.reshape(-1).tolist()
+        expected = [self._settings.frontend.frames(int(samples)) for samples in num_samples[:, 0]]
+        shape = output.log_probs.shape
+        if given != expected or shape[0] != len(rows) or shape[1] < max(expected):
+            text = f"engine {engine} gave {given} frames in {list(shape)} where frontend.json says {expected}"
+            raise EngineError(f"{text}: export the checkpoint again with `shrota export onnx`")
+
+    def _finish(self, job: Job, error: RequestError | None) -> None:
+        """Answers a request, once: whoever comes second does nothing."""
+        with self._changed:
+            if job not in self._open:
+                return
+            self._open.remove(job)
+            self._queue.remove(job)
+            self._pending -= job.samples
+            self._report_pending()
+            self._changed.notify_all()
+        if error is None:
+            job.answer()
+            self._metrics.answered(job.seconds * job.rows)
+        else:
+            job.fail(error)
+
+    def _report_pending(self) -> None:
+        self._metrics.pending(self._pending / self._settings.frontend.sample_rate)

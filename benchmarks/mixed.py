@@ -59,9 +59,9 @@ def measure(repository: Path, speech: Audio, rounds: int = ROUNDS) -> Result:
             rates["mixed"].append(throughput(client.transcribe, mixed))
             grown = differences(before, read_metrics(server.metrics_url))
             padded += grown["shrota_padded_seconds_total"]
-            total += grown["shrota_engine_seconds_total"]
-            rows += grown["shrota_engine_rows_total"]
-            batches += grown["shrota_engine_batches_total"]
+            total += grown["shrota_engine_input_seconds_total"]
+            rows += grown["shrota_engine_batch_rows_sum"]
+            batches += grown["shrota_engine_batch_rows_count"]
             rates["equal"].append(throughput(client.transcribe, equal))
             rates["engine"].append(throughput(engine, mixed))
     median = {name: statistics.median(values) for name, values in rates.items()}

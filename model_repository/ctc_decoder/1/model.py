@@ -75,13 +75,18 @@ def failure(message: str, code: int) -> Any:
 
 
 class Counter:
-    """A counter on the metrics endpoint."""
+    """A counter on the metrics endpoint; it counts for nobody where the server's metrics are off."""
 
     def __init__(self, name: str, description: str) -> None:
-        # Triton deletes a metric with its family, so both are kept
-        self._family = pb_utils.MetricFamily(name=name, description=description, kind=pb_utils.MetricFamily.COUNTER)
-        self._metric = self._family.Metric(labels={"model": "ctc_decoder"})
+        self._metric = None
+        try:
+            # Triton deletes a metric with its family, so both are kept
+            self._family = pb_utils.MetricFamily(name=name, description=description, kind=pb_utils.MetricFamily.COUNTER)
+            self._metric = self._family.Metric(labels={"model": "ctc_decoder"})
+        except pb_utils.TritonModelException as error:
+            pb_utils.Logger.log_warn(f"ctc_decoder counts nothing: {error}")
 
     def add(self, amount: float) -> None:
         """Counts ``amount`` more."""
-        self._metric.increment(amount)
+        if self._metric is not None:
+            self._metric.increment(amount)

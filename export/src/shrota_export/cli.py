@@ -1,0 +1,92 @@
+"""``shrota export``: checkpoint to model repository."""
+
+from pathlib import Path
+
+import click
+
+PATH = click.Path(path_type=Path)
+
+
+@click.group()
+def export() -> None:
+    """Exports a checkpoint into a model repository."""
+
+
+@export.command("onnx")
+@click.argument("checkpoint")
+@click.option(
+    "--repository", type=PATH, default=Path("model_repository"), show_default=True, help="Where Triton serves from."
+)
+@click.option(
+    "--speech",
+    type=PATH,
+    default=Path("samples/manifest.jsonl"),
+    show_default=True,
+    help='Speech to verify with: JSON lines, each {"audio": FILE}.',
+)
+@click.option("--exporter", type=click.Choice(["torchscript", "dynamo"]), default="torchscript", show_default=True)
+@click.option("--opset", type=click.IntRange(17, 20), default=17, show_default=True)
+@click.option("--force", is_flag=True, help="Export again what is already there.")
+def export_onnx_command(
+    checkpoint: str, repository: Path, speech: Path, exporter: str, opset: int, force: bool
+) -> None:
+    """Exports CHECKPOINT (a folder, or a name on the Hugging Face hub) to ONNX.
+
+    Any raw-waveform CTC model of the wav2vec 2.0 family: Wav2Vec2, HuBERT, WavLM, Data2VecAudio, UniSpeech. The graph
+    is compared with the checkpoint on speech; only one that gives the same goes into the repository.
+    """
+    from shrota_export.checkpoint import find_checkpoint  # noqa: PLC0415
+    from shrota_export.manifest import Settings, is_exported  # noqa: PLC0415
+    from shrota_export.paths import MANIFEST  # noqa: PLC0415
+    from shrota_export.repository import check_repository  # noqa: PLC0415
+
+    check_repository(repository)
+    found = find_checkpoint(checkpoint)
+    settings = Settings(exporter, opset)
+    if not force and is_exported(repository, MANIFEST, found.sha256, settings):
+        click.echo(f"{checkpoint} is already exported to {repository} (--force repeats it)", err=True)
+        return
+    click.echo(f"export {checkpoint} to {repository}", err=True)
+    from shrota_export.onnx_export import export_onnx  # noqa: PLC0415 - PyTorch takes seconds
+
+    result = export_onnx(found, repository, speech, settings)
+    worst = max(value for case, value in result.differences.items() if case != "invariance")
+    click.echo(
+        f"exported: {result.nodes['nodes']} nodes; log-probabilities within {worst:.1e} of the checkpoint's, "
+        f"within {result.differences['invariance']:.1e} in any batch",
+        err=True,
+    )
+
+
+@export.command("random")
+@click.option("--like", type=click.Choice(["indicwav2vec-hindi"]), required=True, help="The published architecture.")
+@click.option("--output", type=PATH, required=True, help="Folder to make.")
+@click.option("--layers", type=click.IntRange(1), help="Transformer layers, if not the published number.")
+@click.option("--hidden-size", type=click.IntRange(16), help="Width, if not the published one.")
+@click.option("--intermediate-size", type=click.IntRange(1), help="Width of the feed-forward layers [4 x width].")
+@click.option("--heads", type=click.IntRange(1), help="Attention heads.")
+@click.option("--conv-dim", type=click.IntRange(1), help="Channels of the feature extractor.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--force", is_flag=True, help="Replace a folder that is there.")
+def export_random_command(
+    like: str,
+    output: Path,
+    layers: int | None,
+    hidden_size: int | None,
+    intermediate_size: int | None,
+    heads: int | None,
+    conv_dim: int | None,
+    seed: int,
+    force: bool,
+) -> None:
+    """Makes a checkpoint of a published architecture with random weights, to measure speed and look at the graph.
+
+    It says nothing sensible. With fewer or narrower layers it is a quick twin for tests.
+    """
+    from shrota_export.random_checkpoint import Shape, is_made, write_random_checkpoint  # noqa: PLC0415
+
+    shape = Shape(layers, hidden_size, intermediate_size, heads, conv_dim)
+    if not force and is_made(output, like, shape, seed):
+        click.echo(f"{output} is already there (--force makes it again)", err=True)
+        return
+    write_random_checkpoint(output, like, shape, seed, force=force)

@@ -1,0 +1,44 @@
+"""Everything that the export raises on purpose; each is one line that says what to do.
+
+::
+
+    ShrotaError
+    └── ExportError
+        ├── CheckpointError    (ValueError)   not a checkpoint that can be exported
+        ├── HubError           (OSError)      the hub cannot be reached, or has no such checkpoint
+        ├── RepositoryError    (OSError)      no model repository, or one that cannot be written
+        ├── SpeechError        (ValueError)   no speech to verify with
+        └── VerificationError  (ArithmeticError)  the exported graph differs from the checkpoint
+"""
+
+from shrota_client.errors import ShrotaError
+
+
+class ExportError(ShrotaError):
+    """Base of what goes wrong on the way from a checkpoint to a model repository."""
+
+
+class CheckpointError(ExportError, ValueError):
+    """The checkpoint is not a raw-waveform CTC model of the wav2vec 2.0 family, or is broken."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"cannot export {name!r}: {reason}")
+
+
+class HubError(ExportError, OSError):
+    """A checkpoint that is not a local folder could not be had from the Hugging Face hub."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"cannot get {name!r} from the Hugging Face hub: {reason}")
+
+
+class RepositoryError(ExportError, OSError):
+    """The model repository is not there or cannot be written."""
+
+
+class SpeechError(ExportError, ValueError):
+    """The speech that the export verifies itself with is missing or cannot be read."""
+
+
+class VerificationError(ExportError, ArithmeticError):
+    """The exported graph does not give what the checkpoint gives; nothing was written to the repository."""

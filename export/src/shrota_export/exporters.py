@@ -1,0 +1,97 @@
+"""PyTorch's two ways to ONNX, behind one call."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+OPSET = 17
+"""The first in which ``LayerNormalization`` is one node."""
+
+INPUTS = ("AUDIO", "NUM_SAMPLES")
+OUTPUTS = ("LOG_PROBS", "NUM_FRAMES")
+
+
+class Exporter(StrEnum):
+    """Which of PyTorch's exporters."""
+
+    TORCHSCRIPT = "torchscript"
+    """records the operations of one run (``dynamo=False``)"""
+    DYNAMO = "dynamo"
+    """captures the program with ``torch.export`` (``dynamo=True``)"""
+
+
+def export_graph(engine: nn.Module, path: Path, exporter: Exporter, opset: int = OPSET) -> onnx.ModelProto:
+    """Writes ``engine`` (see :class:`~shrota_export.graph.engine.AcousticEngine`) as ONNX to ``path``, and reads it.
+
+    Returns:
+        The graph with its weights, inputs AUDIO [B, T], NUM_SAMPLES [B, 1], outputs LOG_PROBS [B, F, V],
+        NUM_FRAMES [B, 1].
+    """
+    example = _example()
+    with torch.no_grad(), _only_expected_warnings():
+        if exporter is Exporter.TORCHSCRIPT:
+            _export_torchscript(engine, example, path, opset)
+        else:
+            _export_dynamo(engine, example, path, opset)
+    model = onnx.load(path)
+    _name_axes(model)
+    return model
+
+
+def _example() -> tuple[Tensor, Tensor]:
+    """Two rows of unlike length, so that neither exporter takes the batch or the padding for a constant."""
+    audio = torch.randn(2, 16000, generator=torch.Generator().manual_seed(0))
+    return audio, torch.tensor([[16000], [12345]], dtype=torch.int32)
+
+
+def _export_torchscript(engine: nn.Module, example: tuple[Tensor, Tensor], path: Path, opset: int) -> None:
+    axes = {"AUDIO": {0: "B", 1: "T"}, "NUM_SAMPLES": {0: "B"}, "LOG_PROBS": {0: "B", 1: "F"}, "NUM_FRAMES": {0: "B"}}
+    torch.onnx.export(
+        engine,
+        example,
+        path,
+        dynamo=False,
+        opset_version=opset,
+        input_names=INPUTS,
+        output_names=OUTPUTS,
+        dynamic_axes=axes,
+    )
+
+
+def _export_dynamo(engine: nn.Module, example: tuple[Tensor, Tensor], path: Path, opset: int) -> None:
+    torch.onnx.export(
+        engine,
+        example,
+        path,
+        dynamo=True,
+        opset_version=opset,
+        input_names=INPUTS,
+        output_names=OUTPUTS,
+        dynamic_shapes=({0: "B", 1: "T"}, {0: "B"}),
+        external_data=True,
+        verbose=False,
+    )
+
+
+def _name_axes(model: onnx.ModelProto) -> None:
+    """Calls the frame axis F, where an exporter has put the formula of T there."""
+    for output in model.graph.output:
+        axes = output.type.tensor_type.shape.dim
+        axes[0].dim_param = "B"
+        if output.name == "LOG_PROBS":
+            axes[1].dim_param = "F"
+
+
+@contextmanager
+def _only_expected_warnings() -> Iterator[None]:
+    """Keeps from the user what the exporters say about themselves on every run; anything else still shows."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
+        warnings.filterwarnings("ignore", category=DeprecationWarning, module="torch")
+        yield

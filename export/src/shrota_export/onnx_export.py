@@ -1,0 +1,114 @@
+"""From a checkpoint to a model repository: the whole of ``shrota export onnx``."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from shrota_export.checkpoint import Checkpoint
+from shrota_export.configuration import configurations_to_change
+from shrota_export.exporters import Exporter, export_graph
+from shrota_export.frontend import Frontend, receptive_field_and_stride
+from shrota_export.graph.engine import AcousticEngine
+from shrota_export.loading import load_feature_extractor, load_model, load_tokenizer
+from shrota_export.manifest import Settings, count_nodes, describe_file, now, write_json
+from shrota_export.paths import FRONTEND, MANIFEST, MODEL, VOCABULARY
+from shrota_export.progress import step
+from shrota_export.repository import Publication, publication
+from shrota_export.speech import read_speech
+from shrota_export.verification import INVARIANCE_TOLERANCE, TOLERANCE, open_engine, reference_log_probs, verify
+from shrota_export.vocabulary import read_vocabulary
+
+LARGEST_PROTOBUF = 2**31 - 2**20
+"""Bytes; protobuf ends at 2 GiB, and the graph itself needs some room."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """What was written, for whoever wants to say so."""
+
+    nodes: dict[str, int]
+    differences: dict[str, float]
+
+
+def export_onnx(checkpoint: Checkpoint, repository: Path, speech: Path, settings: Settings) -> Export:
+    """Exports a checkpoint, verifies the graph on speech, and puts it into the repository with all that belongs to it.
+
+    Raises:
+        ExportError: with the cause; the repository is then as it was.
+    """
+    with publication(repository) as files:
+        with step("load the checkpoint"):
+            model = load_model(checkpoint)
+            extractor = load_feature_extractor(checkpoint)
+            vocabulary = read_vocabulary(checkpoint.name, load_tokenizer(checkpoint), model.config.vocab_size)
+            receptive_field, stride = receptive_field_and_stride(model.config.conv_kernel, model.config.conv_stride)
+            frontend = Frontend(extractor.sampling_rate, stride, receptive_field, bool(extractor.do_normalize))
+        with step("run it on speech"):
+            utterances = read_speech(speech, frontend.sample_rate)
+            references = reference_log_probs(model, extractor, utterances)
+        with step(f"export the graph ({settings.exporter}, opset {settings.opset})"):
+            engine = AcousticEngine(model, normalize=frontend.normalize).eval()
+            del model
+            graph = export_graph(engine, files.scratch() / "graph.onnx", Exporter(settings.exporter), settings.opset)
+            del engine
+            nodes = count_nodes(graph)
+            data = _save(graph, files, _fingerprint(checkpoint, settings))
+            del graph
+        with step("verify the graph on speech"):
+            differences = verify(open_engine(files.path(MODEL)), utterances, references)
+        with step("write the repository"):
+            write_json(files.path(FRONTEND), frontend.as_json())
+            write_json(files.path(VOCABULARY), vocabulary.as_json())
+            configurations = configurations_to_change(repository, len(vocabulary.tokens))
+            for relative, text in configurations.items():
+                files.path(relative).write_text(text, encoding="utf-8")
+            written = [*data, VOCABULARY, FRONTEND, *configurations, MODEL]
+            content = {
+                "checkpoint": _describe(checkpoint),
+                "settings": settings.as_json(),
+                "graph": nodes,
+                "verification": {
+                    "speech": [utterance.name for utterance in utterances],
+                    "largest_difference": differences,
+                    "tolerance": {"checkpoint": TOLERANCE, "invariance": INVARIANCE_TOLERANCE},
+                },
+                "files": {str(name): describe_file(files.path(name)) for name in (*data, VOCABULARY, FRONTEND, MODEL)},
+                "date": now(),
+            }
+            write_json(files.path(MANIFEST), content)
+            stale = [path for path in _data_files(repository) if path not in data]
+            files.commit([*written, MANIFEST], remove=stale)
+    return Export(nodes, differences)
+
+
+def _describe(checkpoint: Checkpoint) -> dict[str, Any]:
+    return {"name": checkpoint.name, "sha256": checkpoint.sha256, "config": checkpoint.config}
+
+
+def _fingerprint(checkpoint: Checkpoint, settings: Settings) -> str:
+    text = f"{checkpoint.sha256} {settings.as_json()}"
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _save(graph: onnx.ModelProto, files: Publication, fingerprint: str) -> list[Path]:
+    """Writes ``model.onnx``; weights that do not fit into a protobuf go into one file beside it.
+
+    That file has a name of its own for each export, so that the old ``model.onnx`` keeps its weights until the moment
+    in which the new one takes its place.
+
+    Returns:
+        The weights' file, if there is one.
+    """
+    if graph.ByteSize() < LARGEST_PROTOBUF:
+        onnx.save(graph, files.path(MODEL))
+        return []
+    name = f"model.{fingerprint}.onnx.data"
+    onnx.save(graph, files.path(MODEL), save_as_external_data=True, all_tensors_to_one_file=True, location=name)
+    return [MODEL.with_name(name)]
+
+
+def _data_files(repository: Path) -> list[Path]:
+    return [path.relative_to(repository) for path in (repository / MODEL).parent.glob("model.*.onnx.data")]

@@ -1,0 +1,162 @@
+"""Compares an exported graph with the Hugging Face model and feature extractor, on speech."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from shrota_export.errors import SpeechError, VerificationError
+from shrota_export.speech import Utterance
+
+TOLERANCE = 1e-3
+"""Largest difference in log-probability between the graph and the checkpoint."""
+INVARIANCE_TOLERANCE = 1e-4
+"""Largest difference in log-probability between an utterance alone and the same one padded or in a batch."""
+
+PADDING = 1234
+"""Samples of noise behind the longest utterance, too."""
+TOO_SHORT = 399
+"""Samples; a frame of wav2vec 2.0 needs 400."""
+CASES = {"alone": "alone", "padded": "padded with noise", "batch": "in a batch with other lengths"}
+
+Floats = NDArray[np.float32]
+Engine = Callable[[Floats, NDArray[np.int32]], tuple[Floats, NDArray[np.int32]]]
+"""AUDIO [B, T], NUM_SAMPLES [B, 1] -> LOG_PROBS [B, F, V], NUM_FRAMES [B, 1]"""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Where an utterance differs most from what it should be."""
+
+    case: str
+    utterance: str
+    frame: int
+    num_frames: int
+    value: float
+    """in log-probability; infinite where one of the two is not a number"""
+
+
+def reference_log_probs(model: Any, extractor: Any, utterances: Sequence[Utterance]) -> list[Floats]:
+    """What the checkpoint itself gives for each utterance alone: [F, V] each, natural log.
+
+    Raises:
+        SpeechError: if an utterance is too short for the model.
+    """
+    references = []
+    for utterance in tqdm(utterances, desc="  checkpoint on speech", leave=False, unit="utterance"):
+        features = extractor(utterance.samples, sampling_rate=extractor.sampling_rate, return_tensors="pt")
+        try:
+            with torch.inference_mode():
+                logits = model(features["input_values"]).logits[0]
+        except RuntimeError as error:
+            raise SpeechError(
+                f"{utterance.name} is too short to verify with ({utterance.samples.size} samples)"
+            ) from error
+        references.append(torch.log_softmax(logits, dim=-1).numpy())
+    return references
+
+
+def open_engine(path: Path) -> Engine:
+    """An exported graph in ONNX Runtime, on the processor."""
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+    def run(audio: Floats, num_samples: NDArray[np.int32]) -> tuple[Floats, NDArray[np.int32]]:
+        log_probs, num_frames = session.run(
+            ["LOG_PROBS", "NUM_FRAMES"], {"AUDIO": audio, "NUM_SAMPLES": num_samples.astype(np.int32)}
+        )
+        return log_probs, num_frames
+
+    return run
+
+
+def verify(engine: Engine, utterances: Sequence[Utterance], references: Sequence[Floats]) -> dict[str, float]:
+    """Runs every utterance alone, padded with noise, and in a batch with neighbours of other lengths.
+
+    Returns:
+        The largest difference from ``references`` in each case, and as ``invariance`` the largest difference between
+        an utterance alone and the same one elsewhere.
+
+    Raises:
+        VerificationError: if a difference is above its tolerance; it names the worst place.
+    """
+    cases = {
+        "alone": [_run(engine, [utterance.samples])[0] for utterance in _progress(utterances, "graph, alone")],
+        "padded": _run_padded(engine, utterances),
+        "batch": _run_batch(engine, utterances),
+    }
+    names = [utterance.name for utterance in utterances]
+    largest = {case: _largest(case, names, rows, references) for case, rows in cases.items()}
+    _refuse(largest.values(), TOLERANCE, "from the checkpoint")
+    moved = [_largest(case, names, cases[case], cases["alone"]) for case in ("padded", "batch")]
+    _refuse(moved, INVARIANCE_TOLERANCE, "from itself alone")
+    summary = {case: difference.value for case, difference in largest.items()}
+    return {**summary, "invariance": max(difference.value for difference in moved)}
+
+
+def _run_padded(engine: Engine, utterances: Sequence[Utterance]) -> list[Floats]:
+    """Each utterance alone, with loud noise behind its end, which must not matter."""
+    longest = max(utterance.samples.size for utterance in utterances)
+    random = np.random.default_rng(0)
+    rows = []
+    for utterance in _progress(utterances, "graph, padded"):
+        padding = random.normal(0.5, 0.5, longest + PADDING - utterance.samples.size).astype(np.float32)
+        rows += _run(engine, [utterance.samples], behind=padding)
+    return rows
+
+
+def _run_batch(engine: Engine, utterances: Sequence[Utterance]) -> list[Floats]:
+    """All utterances in one batch, beside a row without samples and one too short for a frame."""
+    empty = [np.zeros(0, np.float32), utterances[0].samples[:TOO_SHORT]]
+    for _ in _progress([None], "graph, in a batch"):
+        rows = _run(engine, [*empty, *(utterance.samples for utterance in utterances)])
+    for samples, row in zip(empty, rows, strict=False):
+        if row.shape[0]:
+            raise VerificationError(
+                f"the graph gives {row.shape[0]} frames for {samples.size} samples; nothing was written"
+            )
+    return rows[len(empty) :]
+
+
+def _run(engine: Engine, rows: Sequence[Floats], behind: Floats | None = None) -> list[Floats]:
+    """One engine batch: log-probabilities [F, V] of each row's own frames."""
+    padding = np.zeros(0, np.float32) if behind is None else behind
+    audio = np.zeros((len(rows), max(row.size for row in rows) + padding.size), np.float32)
+    for line, row in zip(audio, rows, strict=True):
+        line[: row.size] = row
+        line[row.size : row.size + padding.size] = padding
+    num_samples = np.array([[row.size] for row in rows], np.int32)
+    log_probs, num_frames = engine(audio, num_samples)
+    return [line[:count] for line, count in zip(log_probs, num_frames[:, 0], strict=True)]
+
+
+def _largest(case: str, names: Sequence[str], rows: Sequence[Floats], references: Sequence[Floats]) -> Difference:
+    found = [_compare(case, *pair) for pair in zip(names, rows, references, strict=True)]
+    return max(found, key=lambda difference: difference.value)
+
+
+def _compare(case: str, name: str, row: Floats, reference: Floats) -> Difference:
+    if row.shape != reference.shape:
+        return Difference(case, name, min(len(row), len(reference)), len(reference), np.inf)
+    by_frame = np.abs(row - reference).max(axis=1)
+    by_frame = np.where(np.isnan(by_frame), np.inf, by_frame)
+    frame = int(by_frame.argmax())
+    return Difference(case, name, frame, len(reference), float(by_frame[frame]))
+
+
+def _refuse(differences: Iterable[Difference], tolerance: float, what: str) -> None:
+    worst = max(differences, key=lambda difference: difference.value)
+    if worst.value > tolerance:
+        raise VerificationError(
+            f"the exported graph differs {what} by {worst.value:.3g} in log-probability (at most {tolerance:g}): "
+            f"{worst.utterance}, {CASES[worst.case]}, frame {worst.frame} of {worst.num_frames}; nothing was written"
+        )
+
+
+def _progress(items: Sequence[Any], name: str) -> Iterator[Any]:
+    return iter(tqdm(items, desc=f"    {name}", leave=False, unit="run"))

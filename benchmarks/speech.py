@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
 from shrota_client.audio import read_audio
 
 RATE = 16000
@@ -15,7 +16,7 @@ def all_speech(manifest: Path) -> Audio:
     """Every utterance of a manifest, one after the other, [samples] at 16 kHz."""
     lines = manifest.read_text(encoding="utf-8").splitlines()
     paths = [manifest.parent / json.loads(line)["audio"] for line in lines if line.strip()]
-    return np.concatenate([read_audio(path).samples for path in paths])
+    return np.concatenate([read_audio(path) for path in paths])
 
 
 def cut(speech: Audio, lengths_s: list[float]) -> list[Audio]:

@@ -57,7 +57,7 @@ def refused(call: Callable[[], object], server: TritonServer, neighbours: Neighb
 
 
 SECOND = noise(1.0)[None]
-BAD_TENSORS = {
+BAD_TENSORS: dict[str, tuple[NDArray[Any], str]] = {
     "no samples": (np.zeros((1, 0), np.float32), "no samples|empty"),
     "NaN": (np.where(np.arange(16000) == 15999, np.nan, SECOND).astype(np.float32), "NaN or infinity|finite"),
     "infinity": (np.where(np.arange(16000) == 0, -np.inf, SECOND).astype(np.float32), "NaN or infinity|finite"),
@@ -65,7 +65,7 @@ BAD_TENSORS = {
     "another data type": (SECOND.astype(np.float64), "data-type|type"),
     "integers": ((SECOND * 32767).astype(np.int16), "data-type|type"),
 }
-BAD_PARAMETERS = {
+BAD_PARAMETERS: dict[str, tuple[dict[str, Any], str]] = {
     "sample_rate 0": ({"sample_rate": 0}, "sample_rate"),
     "sample_rate negative": ({"sample_rate": -8000}, "sample_rate"),
     "sample_rate a word": ({"sample_rate": "fast"}, "sample_rate"),

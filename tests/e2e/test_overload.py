@@ -5,13 +5,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from shrota_testing.repository import make_repository, set_parameter, set_queue_size
-from shrota_testing.utterances import expected_text, noise
 
 from shrota_client import Client
 from shrota_client.errors import QueueFullError, ServerUnavailableError
 from shrota_client.settings import Retry
 from shrota_server import TritonServer
+from shrota_testing.repository import make_repository, set_parameter, set_queue_size
+from shrota_testing.utterances import expected_text, noise
 
 pytestmark = pytest.mark.triton
 REQUESTS = 24
@@ -55,13 +55,16 @@ def test_a_client_that_retries_gets_every_answer(small_server: TritonServer) -> 
 
 def test_a_server_that_ends_in_mid_batch_is_one_clear_line(tmp_path: Path) -> None:
     repository = make_repository(tmp_path / "model_repository", ballast=16384)
-    with TritonServer(repository, models=["asr", "acoustic_onnx"], supervise=False) as server:
-        with ThreadPoolExecutor(1) as pool, Client(server.grpc_url) as client:
-            client.transcribe(noise(1.0))
-            waiting = pool.submit(client.transcribe, noise(600.0))
-            with pytest.raises(TimeoutError):
-                waiting.result(timeout=0.5)
-            server.stop()
-            error = waiting.exception(timeout=30)
+    with (
+        TritonServer(repository, models=["asr", "acoustic_onnx"]) as server,
+        ThreadPoolExecutor(1) as pool,
+        Client(server.grpc_url) as client,
+    ):
+        client.transcribe(noise(1.0))
+        waiting = pool.submit(client.transcribe, noise(600.0))
+        with pytest.raises(TimeoutError):
+            waiting.result(timeout=0.5)
+        server.stop()
+        error = waiting.exception(timeout=30)
     assert isinstance(error, ServerUnavailableError)
     assert "\n" not in str(error)

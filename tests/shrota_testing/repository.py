@@ -15,10 +15,16 @@ LETTERS = "ँंःअआइईउऊऋएऐऑओऔकखगघङचछज
 TOKENS = ["<pad>", "<s>", "</s>", "<unk>", "|", *LETTERS]
 
 
-def make_repository(folder: Path, seed: int = 0, ballast: int = 0) -> Path:
-    """Copies the configurations and Python models into ``folder``, adds a tiny ``model.onnx`` and both JSON files."""
+def copy_repository(folder: Path) -> Path:
+    """Copies the configurations and Python models, without what an export has put beside them."""
     ignore = shutil.ignore_patterns("*.onnx", "*.onnx.data", "*.plan", "*.json", "__pycache__")
     shutil.copytree(ROOT / "model_repository", folder, ignore=ignore)
+    return folder
+
+
+def make_repository(folder: Path, seed: int = 0, ballast: int = 0) -> Path:
+    """Copies the configurations and Python models into ``folder``, adds a tiny ``model.onnx`` and both JSON files."""
+    copy_repository(folder)
     write_tiny_engine(folder / "acoustic_onnx" / "1" / "model.onnx", len(TOKENS), seed, ballast)
     vocabulary = {
         "tokens": TOKENS,

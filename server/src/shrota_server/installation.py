@@ -44,6 +44,8 @@ def find_installation(folder: Path, environment: Mapping[str, str] | None = None
         InstallationError: what the machine lacks, with the remedy.
     """
     environment = dict(os.environ if environment is None else environment)
+    # onnxruntime's wheels keep a database of usage in the home folder and send it to their maker otherwise
+    environment.setdefault("ORT_DISABLE_TELEMETRY", "1")
     native = shutil.which("tritonserver", path=environment.get("PATH"))
     if native is not None:
         if CONTAINER_STUB.is_file() and stub_python(CONTAINER_STUB) == _python_version():

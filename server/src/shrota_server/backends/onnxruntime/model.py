@@ -1,33 +1,95 @@
-"""Serves ``backend: "onnxruntime"`` where Triton has only its Python backend (thin version)."""
-import os
-from pathlib import Path
+"""Serves ``backend: "onnxruntime"`` where Triton has only its Python backend.
 
-import numpy as np
+It reads the same ``config.pbtxt`` as NVIDIA's ONNX Runtime backend; warm-up requests come from Triton's core.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
 import onnxruntime as ort
 import triton_python_backend_utils as pb_utils
+from numpy.typing import NDArray
+from shrota_onnxruntime.batch import Arrays, Item, run_items
+from shrota_onnxruntime.session import EngineFileError, one_line, open_session, run_options
+from shrota_onnxruntime.settings import SettingsError, read_settings
 
 
 class TritonPythonModel:
+    """One instance of a model."""
+
     @staticmethod
-    def auto_complete_config(config):
+    def auto_complete_config(config: Any) -> Any:
+        """Leaves a configuration as it is: ours are complete."""
         return config
 
-    def initialize(self, args):
-        ort.disable_telemetry_events()
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = len(os.sched_getaffinity(0))
-        path = Path(args["model_repository"]) / args["model_version"] / "model.onnx"
-        self.session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        self.names = [output.name for output in self.session.get_outputs()]
+    def initialize(self, args: Mapping[str, str]) -> None:
+        """Opens the session.
 
-    def execute(self, requests):
-        responses = []
-        for request in requests:
-            feeds = {tensor.name(): np.ascontiguousarray(tensor.as_numpy()) for tensor in request.inputs()}
-            try:
-                outputs = self.session.run(self.names, feeds)
-            except Exception as error:
-                responses.append(pb_utils.InferenceResponse([], pb_utils.TritonError(str(error))))
+        Raises:
+            TritonModelException: the model file or a setting cannot be used; one line.
+        """
+        config = json.loads(args["model_config"])
+        folder = Path(args["model_repository"]) / args["model_version"]
+        try:
+            settings = read_settings(
+                config, folder, args["model_instance_kind"], int(args["model_instance_device_id"])
+            )
+            self._session = open_session(settings)
+        except SettingsError as error:
+            raise pb_utils.TritonModelException(f"config.pbtxt of {args['model_name']}: {error}") from error
+        except EngineFileError as error:
+            raise pb_utils.TritonModelException(str(error)) from error
+        self._run_options = run_options(settings)
+        self._outputs = list(settings.outputs)
+        for name in settings.unknown_parameters:
+            pb_utils.Logger.log_warn(f"{args['model_name']}: parameter {name} means nothing to this backend")
+        providers = self._session.get_providers()
+        if settings.device_id is not None and "CUDAExecutionProvider" not in providers:
+            pb_utils.Logger.log_warn(
+                f"{args['model_name']}: instance on a GPU, but onnxruntime runs on the CPU: install onnxruntime-gpu"
+            )
+        pb_utils.Logger.log_info(
+            f"{args['model_name']}: onnxruntime {ort.__version__}, {providers[0]}, "
+            f"{settings.intra_op_threads} threads"
+        )
+
+    def execute(self, requests: Sequence[Any]) -> list[Any]:
+        """Answers the requests of a batch, each with its outputs or its own error."""
+        responses: list[Any] = [None] * len(requests)
+        indices, items = [], []
+        for index, request in enumerate(requests):
+            if request.is_cancelled():
+                error = pb_utils.TritonError("the request was cancelled", pb_utils.TritonError.CANCELLED)
+                responses[index] = pb_utils.InferenceResponse([], error)
                 continue
-            responses.append(pb_utils.InferenceResponse([pb_utils.Tensor(n, v) for n, v in zip(self.names, outputs)]))
+            indices.append(index)
+            items.append(self._item(request))
+        for index, result in zip(indices, run_items(items, self._run), strict=True):
+            responses[index] = _response(result)
         return responses
+
+    def finalize(self) -> None:
+        """Frees the session."""
+        del self._session
+
+    def _item(self, request: Any) -> Item:
+        wanted = set(request.requested_output_names())
+        return Item(
+            {tensor.name(): tensor.as_numpy() for tensor in request.inputs()},
+            [name for name in self._outputs if name in wanted],
+        )
+
+    def _run(self, inputs: Arrays, wanted: Sequence[str]) -> Mapping[str, NDArray[Any]]:
+        outputs = self._session.run(list(wanted), inputs, self._run_options)
+        return dict(zip(wanted, outputs, strict=True))
+
+
+def _response(result: Arrays | Exception) -> Any:
+    if isinstance(result, Exception):
+        code = pb_utils.TritonError.INTERNAL
+        if type(result).__name__ == "InvalidArgument":  # onnxruntime's
+            code = pb_utils.TritonError.INVALID_ARG
+        return pb_utils.InferenceResponse([], pb_utils.TritonError(f"ONNX Runtime: {one_line(result)}", code))
+    return pb_utils.InferenceResponse([pb_utils.Tensor(name, array) for name, array in result.items()])

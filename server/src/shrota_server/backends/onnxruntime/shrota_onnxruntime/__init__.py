@@ -1,0 +1,1 @@
+"""The parts of the ONNX Runtime backend that know nothing of Triton."""

@@ -1,0 +1,131 @@
+"""Opens an ONNX Runtime session, and refuses a file that is missing, broken or not what ``config.pbtxt`` declares."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import onnxruntime as ort
+
+from .settings import Settings, TensorSpec
+
+# Triton's data types -> the types of onnxruntime's session inputs and outputs
+TYPES = {
+    "TYPE_BOOL": "tensor(bool)",
+    "TYPE_UINT8": "tensor(uint8)",
+    "TYPE_INT8": "tensor(int8)",
+    "TYPE_INT16": "tensor(int16)",
+    "TYPE_INT32": "tensor(int32)",
+    "TYPE_INT64": "tensor(int64)",
+    "TYPE_FP16": "tensor(float16)",
+    "TYPE_FP32": "tensor(float)",
+    "TYPE_FP64": "tensor(double)",
+    "TYPE_STRING": "tensor(string)",
+}
+REMEDY = "run `shrota export onnx CHECKPOINT`"
+
+
+class EngineFileError(Exception):
+    """The model file cannot be served; the text is one line that names the file and the remedy."""
+
+
+def open_session(settings: Settings) -> ort.InferenceSession:
+    """A session of the model file, on the GPU if the settings ask for one.
+
+    Raises:
+        EngineFileError: the file is missing, is not a whole ONNX graph, or does not fit ``config.pbtxt``.
+    """
+    path = settings.model_path
+    if not path.is_file():
+        raise EngineFileError(f"no engine at {path}: {REMEDY}")
+    options = session_options(settings)
+    try:
+        session = ort.InferenceSession(str(path), options, providers=_providers(settings))
+    except Exception as error:  # onnxruntime's errors share no base class but Exception
+        reason = one_line(error)
+        raise EngineFileError(f"{path} cannot be read as an ONNX graph ({reason}): {REMEDY} again") from error
+    misfits = find_misfits(settings, session.get_inputs(), session.get_outputs())
+    if misfits:
+        raise EngineFileError(f"{path} does not fit config.pbtxt ({'; '.join(misfits)}): {REMEDY} again")
+    return session
+
+
+def session_options(settings: Settings) -> ort.SessionOptions:
+    """The settings in onnxruntime's terms."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 3  # errors; they reach the caller anyway
+    options.intra_op_num_threads = settings.intra_op_threads
+    options.inter_op_num_threads = settings.inter_op_threads
+    mode = ort.ExecutionMode
+    options.execution_mode = mode.ORT_PARALLEL if settings.parallel_execution else mode.ORT_SEQUENTIAL
+    options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, settings.graph_level)
+    options.enable_cpu_mem_arena = settings.memory_arena
+    options.enable_mem_pattern = settings.memory_pattern
+    for key, value in settings.session_entries.items():
+        options.add_session_config_entry(key, value)
+    return options
+
+
+def run_options(settings: Settings) -> ort.RunOptions | None:
+    """What every run is given; None for nothing."""
+    if not settings.arena_shrinkage:
+        return None
+    options = ort.RunOptions()
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", settings.arena_shrinkage)
+    return options
+
+
+def find_misfits(settings: Settings, inputs: Sequence[Any], outputs: Sequence[Any]) -> list[str]:
+    """In what a graph's inputs and outputs (with ``name``, ``type``, ``shape``) are not what is declared."""
+    batched = settings.max_batch_size > 0
+    misfits = []
+    for kind, declared, nodes in (("input", settings.inputs, inputs), ("output", settings.outputs, outputs)):
+        found = {node.name: node for node in nodes}
+        for name, spec in declared.items():
+            if name not in found:
+                misfits.append(f"it has no {kind} {name}, but {', '.join(sorted(found)) or 'none'}")
+            elif problem := _misfit(spec, found[name], batched=batched):
+                misfits.append(f"{kind} {name} {problem}")
+        if kind == "input":
+            misfits += [f"it needs an input {name} that is not declared" for name in sorted(found.keys() - declared)]
+    return misfits
+
+
+def _misfit(spec: TensorSpec, node: Any, *, batched: bool) -> str | None:
+    expected = TYPES.get(spec.data_type, spec.data_type)
+    if node.type != expected:
+        return f"is {node.type}, not {expected}"
+    wanted = [-1, *spec.dims] if batched else list(spec.dims)
+    # onnxruntime gives a name or None where a size is open
+    found = [size if isinstance(size, int) else -1 for size in node.shape]
+    if len(found) == len(wanted) and all(f in {-1, w} for f, w in zip(found, wanted, strict=True)):
+        return None
+    return f"has shape {_shape(found)}, not {_shape(wanted)}"
+
+
+def _shape(sizes: Sequence[int]) -> str:
+    return "[" + ", ".join("any" if size < 0 else str(size) for size in sizes) + "]"
+
+
+def _providers(settings: Settings) -> list[Any]:
+    if settings.device_id is None or not cuda_is_available():
+        return ["CPUExecutionProvider"]
+    cuda = {"device_id": str(settings.device_id), **settings.cuda_options}
+    return [("CUDAExecutionProvider", cuda), "CPUExecutionProvider"]
+
+
+def cuda_is_available() -> bool:
+    """Whether this onnxruntime can run on a GPU; loads the CUDA libraries that came with Python packages."""
+    if "CUDAExecutionProvider" not in ort.get_available_providers():
+        return False
+    if hasattr(ort, "preload_dlls"):
+        ort.preload_dlls()
+    return True
+
+
+def one_line(error: BaseException) -> str:
+    """An error's text in one line, without onnxruntime's prefix, cut to a readable length."""
+    text = " ".join(str(error).split())
+    prefix, separator, rest = text.partition(" : ")
+    if separator and prefix.startswith("[ONNXRuntimeError]"):
+        text = rest.split(" : ", 2)[-1]
+    longest = 300
+    return text if len(text) <= longest else text[: longest - 3] + "..."

@@ -23,6 +23,7 @@ from shrota_client.errors import (
     ServerUnavailableError,
     ShrotaError,
 )
+from shrota_client.results import Result
 from shrota_client.settings import Retry, Timeouts, Tls
 from shrota_client.transcript import Alternative, Transcript, Word
 
@@ -39,6 +40,7 @@ __all__ = [
     "QueueFullError",
     "RequestError",
     "RequestTimeoutError",
+    "Result",
     "Retry",
     "ServerError",
     "ServerUnavailableError",

@@ -19,11 +19,6 @@ from shrota_client.errors import AudioError
 from shrota_client.samples import SAMPLE_RATE, as_samples
 
 BLOCK_FRAMES = 1 << 18
-SUFFIXES = frozenset(
-    [f".{name.lower()}" for name in soundfile.available_formats()]
-    + [".aif", ".aifc", ".mp2", ".oga", ".opus", ".wave", ".snd"]
-)
-"""File name endings that a folder is searched for; a file named by itself may have any."""
 
 
 def read_audio(source: str | PathLike[str] | BinaryIO, sample_rate: int = SAMPLE_RATE) -> NDArray[np.float32]:
@@ -47,7 +42,7 @@ def read_audio(source: str | PathLike[str] | BinaryIO, sample_rate: int = SAMPLE
     )
     content = source.read()  # libsndfile must be able to seek
     if not content:
-        raise AudioError(f"{name} is empty: send audio into it, for example `shrota transcribe - < audio.wav`")
+        raise AudioError(f"{name} is empty: it must give a whole audio file")
     return _read(io.BytesIO(content), name, sample_rate)
 
 

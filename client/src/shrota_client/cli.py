@@ -5,6 +5,7 @@ command's function. A :class:`~shrota_client.errors.ShrotaError` that reaches th
 error and exit code 1.
 """
 
+import io
 import sys
 from importlib.metadata import EntryPoint, entry_points
 
@@ -43,7 +44,13 @@ def shrota() -> None:
 
 
 def main() -> None:
-    """Entry point of the command line; every foreseen error is one line on standard error."""
+    """Entry point of the command line; every foreseen error is one line on standard error.
+
+    What it prints is UTF-8 whatever the locale says: Hindi does not fit into ASCII or Latin-1.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="surrogateescape")
     try:
         shrota(prog_name="shrota")
     except ShrotaError as error:

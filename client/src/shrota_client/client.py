@@ -2,19 +2,23 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Self
 
 from shrota_client.address import Address
+from shrota_client.errors import ShrotaError
 from shrota_client.exchange import Audio, Exchange, Load, Outcome, Send
 from shrota_client.message import Parameter, check_parameter
+from shrota_client.results import Result, check_concurrency, in_order, in_order_async
 from shrota_client.samples import SAMPLE_RATE
 from shrota_client.settings import Retry, Timeouts, Tls
 from shrota_client.transcript import Transcript
 from shrota_client.transports import open_async_transport, open_transport
 
 DEFAULT_SERVER = "127.0.0.1:8001"
+CONCURRENCY = 8
+"""Requests on their way at once, unless the caller says otherwise."""
 
 
 class _Settings:
@@ -102,6 +106,36 @@ class Client(_Settings):
             transcript: Transcript = end.value
             return transcript
 
+    def transcribe_many(
+        self,
+        items: Iterable[Audio],
+        sample_rate: int = SAMPLE_RATE,
+        parameters: Mapping[str, Parameter] | None = None,
+        concurrency: int = CONCURRENCY,
+    ) -> Iterator[Result]:
+        """Transcribes many utterances side by side; yields a result for each, in their order.
+
+        An utterance that fails does not touch the others: its result carries the error. ``items`` may be endless; it
+        is read as the results are taken.
+
+        Args:
+            items: what :meth:`transcribe` takes.
+            sample_rate: as there, of all arrays.
+            parameters: as there, of all requests.
+            concurrency: requests on their way at once.
+
+        Raises:
+            ParameterError: ``concurrency`` is not positive.
+        """
+
+        def one(item: Audio) -> Result:
+            try:
+                return Result(item, self.transcribe(item, sample_rate, parameters))
+            except ShrotaError as error:
+                return Result(item, error=error)
+
+        return in_order(one, items, check_concurrency(concurrency))
+
     def close(self) -> None:
         """Closes the connections; requests that still run end with an error."""
         self._transport.close()
@@ -152,6 +186,23 @@ class AsyncClient(_Settings):
         except StopIteration as end:
             transcript: Transcript = end.value
             return transcript
+
+    def transcribe_many(
+        self,
+        items: Iterable[Audio],
+        sample_rate: int = SAMPLE_RATE,
+        parameters: Mapping[str, Parameter] | None = None,
+        concurrency: int = CONCURRENCY,
+    ) -> AsyncGenerator[Result]:
+        """Transcribes many utterances side by side, for ``async for``; otherwise :meth:`Client.transcribe_many`."""
+
+        async def one(item: Audio) -> Result:
+            try:
+                return Result(item, await self.transcribe(item, sample_rate, parameters))
+            except ShrotaError as error:
+                return Result(item, error=error)
+
+        return in_order_async(one, items, check_concurrency(concurrency))
 
     async def close(self) -> None:
         """Closes the connections; requests that still run end with an error."""

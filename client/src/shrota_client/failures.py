@@ -37,8 +37,9 @@ NO_CONNECTION = "NO_CONNECTION"
 QUEUE_FULL = "maximum queue size"
 QUEUE_TIMEOUT = "timeout expired"
 UNKNOWN_MODEL = "unknown model"
-_NOT_CONNECTED = ("failed to connect", "connection refused", "dns resolution failed", "no address", "name resolution")
-_WRONG_PROTOCOL = ("http2", "http/2", "http1", "badstatusline", "http/0.9", "bad status line", "wrong_version_number")
+_NOT_CONNECTED = ("failed to connect", "errors resolving", "lookup failed")
+_NOBODY = ("refused", "resolv", "lookup", "name or service", "timed out", "timeout", "unreachable")
+_WRONG_PROTOCOL = ("http2", "http/2", "http1", "bad status line", "badstatusline", "wrong_version_number")
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ def error_of(failure: Failure, address: Address, request_s: float | None = None)
     """The error to raise; ``request_s`` is the time-out that the caller set, in seconds."""
     status, message = failure.status, one_line(failure.message)
     folded = message.lower()
-    if status == NO_CONNECTION or (status == "UNAVAILABLE" and any(text in folded for text in _NOT_CONNECTED)):
+    refused = status == "UNAVAILABLE" and any(text in folded for text in _NOT_CONNECTED + _WRONG_PROTOCOL)
+    if status == NO_CONNECTION or refused:
         return _no_server(address, message)
     if status == "DEADLINE_EXCEEDED" or (status == "UNAVAILABLE" and QUEUE_TIMEOUT in folded):
         limit = "in time" if request_s is None else f"within {request_s:g} s"
@@ -84,10 +86,13 @@ def _remedy(status: str, folded: str) -> str | None:
 def _no_server(address: Address, message: str) -> ServerUnavailableError:
     hint = "start one with `shrota serve`, or give another address (--server, SHROTA_SERVER)"
     folded = message.lower()
-    if any(text in folded for text in _WRONG_PROTOCOL):
-        hint = "its other port may be meant: gRPC is host:8001, HTTP is http://host:8000, both by default"
-    elif "certificate" in folded or "ssl" in folded or "handshake" in folded:
-        hint = f"the encrypted connection failed ({message}): check --ca-cert and the server's certificate"
+    if not any(text in folded for text in _NOBODY):
+        if address.encrypted:
+            hint = (
+                f"the encrypted connection failed ({message}): check the port, --ca-cert and the server's certificate"
+            )
+        elif "socket closed" in folded or any(text in folded for text in _WRONG_PROTOCOL):
+            hint = "something else listens there; by default gRPC is HOST:8001 and HTTP is http://HOST:8000"
     return ServerUnavailableError(f"no server at {address.target}: {hint}")
 
 

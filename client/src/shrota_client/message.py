@@ -7,6 +7,7 @@ The KServe protocol is described in Triton's documentation ("HTTP/REST and GRPC 
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -92,6 +93,8 @@ def check_parameter(name: str, value: object) -> None:
         raise ParameterError(
             f"the request parameter {name!r} is a {type(value).__name__}: give str, int, float or bool"
         )
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ParameterError(f"the request parameter {name!r} is {value}: give a finite number")
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         raise ParameterError(f"the request parameter {name!r} does not fit into 64 bits: {value}")
 

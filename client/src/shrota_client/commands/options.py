@@ -1,0 +1,106 @@
+"""Options of every command that calls a server."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import click
+
+from shrota_client.client import DEFAULT_SERVER, AsyncClient
+from shrota_client.errors import ParameterError
+from shrota_client.message import Parameter
+from shrota_client.settings import Timeouts, Tls
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How to reach the server, and the request parameters of every call."""
+
+    server: str
+    tls: Tls
+    timeouts: Timeouts
+    parameters: dict[str, Parameter]
+
+    def client(self) -> AsyncClient:
+        """A client with these settings."""
+        return AsyncClient(self.server, parameters=self.parameters, tls=self.tls, timeouts=self.timeouts)
+
+
+def connection_options(command: Command) -> Command:
+    """Adds the options; the command receives them by name and makes a connection with :func:`connection`."""
+    defaults = Timeouts()
+    for option in reversed(
+        [
+            click.option(
+                "--server",
+                envvar="SHROTA_SERVER",
+                default=DEFAULT_SERVER,
+                show_default=True,
+                show_envvar=True,
+                help="HOST:PORT (gRPC), or grpcs://, http://, https:// with HOST:PORT.",
+            ),
+            click.option("--engine", metavar="MODEL", help="Engine to use, such as acoustic_onnx or acoustic_trt."),
+            click.option(
+                "-p",
+                "--parameter",
+                "pairs",
+                metavar="NAME=VALUE",
+                multiple=True,
+                help="Request parameter, such as beam_width=32, n_best=5 or lm_weight=0.5; may be repeated.",
+            ),
+            click.option(
+                "--timeout",
+                "timeout_s",
+                type=float,
+                default=defaults.request_s,
+                show_default=True,
+                metavar="SECONDS",
+                help="How long to wait for one answer.",
+            ),
+            click.option("--ca-cert", metavar="FILE", help="Root certificates (PEM) for grpcs:// and https://."),
+            click.option("--client-cert", metavar="FILE", help="The client's own certificate (PEM)."),
+            click.option("--client-key", metavar="FILE", help="The private key of --client-cert (PEM)."),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def connection(
+    *,
+    server: str,
+    engine: str | None,
+    pairs: tuple[str, ...],
+    timeout_s: float,
+    ca_cert: str | None,
+    client_cert: str | None,
+    client_key: str | None,
+) -> Connection:
+    """The settings that the options of :func:`connection_options` make.
+
+    Raises:
+        CertificateError, ParameterError: an option that cannot be used.
+    """
+    parameters = dict(parse_parameter(pair) for pair in pairs)
+    if engine is not None:
+        parameters["engine"] = engine
+    return Connection(server, Tls(ca_cert, client_cert, client_key), Timeouts(request_s=timeout_s), parameters)
+
+
+def parse_parameter(pair: str) -> tuple[str, Parameter]:
+    """``NAME=VALUE``: a value that JSON reads as a number, true or false is one, everything else is a string.
+
+    Raises:
+        ParameterError: there is no ``=``, or nothing before it.
+    """
+    name, separator, text = pair.partition("=")
+    if not name or not separator:
+        raise ParameterError(f"the request parameter {pair!r} is not NAME=VALUE, such as beam_width=32")
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return name, text
+    return name, value if isinstance(value, int | float) else text

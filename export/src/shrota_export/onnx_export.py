@@ -61,7 +61,7 @@ def export_onnx(checkpoint: Checkpoint, repository: Path, speech: Path, settings
             differences = verify(open_engine(files.path(MODEL)), utterances, references)
         with step("write the repository"):
             write_json(files.path(FRONTEND), frontend.as_json())
-            write_json(files.path(VOCABULARY), vocabulary.as_json())
+            write_json(files.path(VOCABULARY), vocabulary.as_json(frontend.stride / frontend.sample_rate))
             configurations = configurations_to_change(repository, len(vocabulary.tokens))
             for relative, text in configurations.items():
                 files.path(relative).write_text(text, encoding="utf-8")

@@ -18,9 +18,9 @@ class Vocabulary:
     special_tokens: list[str]
     """tokens that are no text, the blank among them"""
 
-    def as_json(self) -> dict[str, Any]:
-        """The content of ``vocab.json``."""
-        return asdict(self)
+    def as_json(self, frame_seconds: float) -> dict[str, Any]:
+        """The content of ``vocab.json``; ``frame_seconds`` lie between one frame and the next."""
+        return {**asdict(self), "frame_seconds": frame_seconds}
 
 
 def read_vocabulary(name: str, tokenizer: Any, size: int) -> Vocabulary:

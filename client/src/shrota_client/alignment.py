@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Self
 
 import jiwer
@@ -66,17 +67,34 @@ class Alignment:
         hits = sum(pair.reference == pair.hypothesis for pair in self.pairs)
         return Edits(hits, len(self.pairs) - hits - deletions - insertions, deletions, insertions)
 
-    def marked(self) -> str:
-        """One line in which differences stand as in a word diff: ``[-of the reference-]{+of the hypothesis+}``."""
-        words = []
-        for pair in self.pairs:
-            if pair.reference == pair.hypothesis:
-                words.append(str(pair.reference))
+    def marked(self, context: int | None = None) -> str:
+        """One line in which differences stand as in a word diff: ``[-of the reference-]{+of the hypothesis+}``.
+
+        With ``context``, at most so many equal words are shown on either side of a difference; … stands for the rest.
+        """
+        runs = [
+            (kind, list(pairs))
+            for kind, pairs in groupby(self.pairs, key=lambda pair: pair.reference == pair.hypothesis)
+        ]
+        parts = []
+        for index, (equal, pairs) in enumerate(runs):
+            if equal:
+                words = [str(pair.reference) for pair in pairs]
+                parts.append(_shorten(words, context, first=index == 0, last=index == len(runs) - 1))
             else:
-                old = "" if pair.reference is None else f"[-{pair.reference}-]"
-                new = "" if pair.hypothesis is None else f"{{+{pair.hypothesis}+}}"
-                words.append(old + new)
+                old = " ".join(pair.reference for pair in pairs if pair.reference is not None)
+                new = " ".join(pair.hypothesis for pair in pairs if pair.hypothesis is not None)
+                parts.append((f"[-{old}-]" if old else "") + (f"{{+{new}+}}" if new else ""))
+        return " ".join(parts)
+
+
+def _shorten(words: list[str], context: int | None, *, first: bool, last: bool) -> str:
+    """Equal words of which only those beside a difference are kept."""
+    before = 0 if context is None or first else context
+    after = 0 if context is None or last else context
+    if context is None or len(words) <= before + after + 1:
         return " ".join(words)
+    return " ".join([*words[:before], "…", *words[len(words) - after :]])
 
 
 def align_words(reference: str, hypothesis: str) -> Alignment:

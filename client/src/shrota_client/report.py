@@ -5,6 +5,9 @@ from collections.abc import Iterator
 from shrota_client.bootstrap import REPLICATES
 from shrota_client.score import METHOD, ErrorRate, Score, UtteranceScore
 
+CONTEXT = 4
+"""Equal words that are shown on either side of an error."""
+
 
 def details(utterance: UtteranceScore) -> str:
     """One utterance: transcript, reference, error rates, real-time factor."""
@@ -49,7 +52,7 @@ def worst(score: Score, count: int) -> Iterator[str]:
         yield "worst utterances ([-reference-]{+transcript+}):"
     for utterance in utterances:
         yield f"  {percent(utterance.words.rate):>8}  {utterance.name}"
-        yield f"            {utterance.alignment.marked()}"
+        yield f"            {utterance.alignment.marked(CONTEXT)}"
 
 
 def percent(rate: float) -> str:

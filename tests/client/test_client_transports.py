@@ -1,0 +1,317 @@
+"""The four transports against servers in this process: each must behave like every other."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from shrota_client import (
+    AsyncClient,
+    AudioError,
+    CertificateError,
+    Client,
+    QueueFullError,
+    RequestError,
+    RequestTimeoutError,
+    Result,
+    Retry,
+    ServerError,
+    ServerUnavailableError,
+    Timeouts,
+    Tls,
+    Transcript,
+)
+from shrota_client.exchange import Audio
+from shrota_client.message import Parameter
+from shrota_testing.fake_triton import QUEUE_FULL, QUEUE_TIMEOUT, Answer, FakeTriton, Seen, TlsFiles, serve
+
+TLS = Path(__file__).parent / "tls"
+SERVER_TLS = TlsFiles(TLS / "server.pem", TLS / "server.key")
+AUDIO = np.linspace(-0.5, 0.5, 1600, dtype=np.float32)
+QUICK = Retry(attempts=4, first_delay_s=0.01)
+
+
+class Blocking:
+    """The blocking client."""
+
+    def __init__(self, url: str, **settings: Any) -> None:
+        self._open = partial(Client, url, **settings)
+
+    def transcribe(self, audio: Audio = AUDIO, parameters: Mapping[str, Parameter] | None = None) -> Transcript:
+        """One transcript."""
+        with self._open() as client:
+            return client.transcribe(audio, parameters=parameters)
+
+    def many(self, items: Iterable[Audio], concurrency: int) -> list[Result]:
+        """All results."""
+        with self._open() as client:
+            return list(client.transcribe_many(items, concurrency=concurrency))
+
+
+class Awaiting:
+    """The asynchronous client, in an event loop of its own."""
+
+    def __init__(self, url: str, **settings: Any) -> None:
+        self._open = partial(AsyncClient, url, **settings)
+
+    def transcribe(self, audio: Audio = AUDIO, parameters: Mapping[str, Parameter] | None = None) -> Transcript:
+        """One transcript."""
+
+        async def run() -> Transcript:
+            async with self._open() as client:
+                return await client.transcribe(audio, parameters=parameters)
+
+        return asyncio.run(run())
+
+    def many(self, items: Iterable[Audio], concurrency: int) -> list[Result]:
+        """All results."""
+
+        async def run() -> list[Result]:
+            async with self._open() as client:
+                return [result async for result in client.transcribe_many(items, concurrency=concurrency)]
+
+        return asyncio.run(run())
+
+
+Kind = type[Blocking] | type[Awaiting]
+
+
+@pytest.fixture(params=["grpc", "http"])
+def scheme(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=[Blocking, Awaiting])
+def kind(request: pytest.FixtureRequest) -> Kind:
+    chosen: Kind = request.param
+    return chosen
+
+
+def once(*answers: Answer) -> Callable[[Seen], Answer]:
+    """Gives the answers one after the other, the last one for ever."""
+    remaining = list(answers)
+    return lambda _: remaining.pop(0) if len(remaining) > 1 else remaining[0]
+
+
+def test_the_samples_and_parameters_arrive_and_the_text_comes_back(scheme: str, kind: Kind) -> None:
+    fake = FakeTriton(once("मेरा नाम राम है"))
+    parameters: dict[str, Parameter] = {"engine": "acoustic_trt", "beam_width": 32, "lm_weight": 0.5, "flag": True}
+    with serve(scheme, fake) as url:
+        transcript = kind(url, parameters={"n_best": 3, "beam_width": 8}).transcribe(AUDIO, parameters)
+    assert transcript.text == "मेरा नाम राम है"
+    assert [word.word for word in transcript.words] == ["मेरा", "नाम", "राम", "है"]
+    assert transcript.duration == pytest.approx(0.1)
+    assert transcript.elapsed_s > 0
+    assert transcript.real_time_factor == pytest.approx(transcript.elapsed_s / 0.1)
+    (seen,) = fake.seen
+    assert seen.model == "asr"
+    assert seen.shape == [1, 1600]
+    np.testing.assert_array_equal(seen.samples, AUDIO)
+    # the request's own time-out travels with it, in microseconds
+    timeout_us = seen.parameters.pop("timeout")
+    assert 299e6 < timeout_us <= 300e6
+    assert seen.parameters == {**parameters, "n_best": 3}
+    assert seen.parameters["flag"] is True
+
+
+def test_no_time_out_is_sent_where_none_is_set(scheme: str, kind: Kind) -> None:
+    fake = FakeTriton(once("हाँ"))
+    with serve(scheme, fake) as url:
+        kind(url, timeouts=Timeouts(request_s=None)).transcribe()
+    assert fake.seen[0].parameters == {}
+
+
+def test_a_full_queue_is_tried_again_until_it_has_room(scheme: str, kind: Kind) -> None:
+    fake = FakeTriton(once(QUEUE_FULL, QUEUE_FULL, "हाँ"))
+    with serve(scheme, fake) as url:
+        assert kind(url, retry=QUICK).transcribe().text == "हाँ"
+    assert len(fake.seen) == 3
+    np.testing.assert_array_equal(fake.seen[2].samples, AUDIO)
+
+
+def test_a_queue_that_stays_full_is_given_up(scheme: str, kind: Kind) -> None:
+    fake = FakeTriton(once(QUEUE_FULL))
+    with serve(scheme, fake) as url, pytest.raises(QueueFullError, match="is full: send fewer requests at once"):
+        kind(url, retry=QUICK).transcribe()
+    assert len(fake.seen) == 4
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (("INVALID_ARGUMENT", "unknown engine 'x': use acoustic_onnx"), RequestError),
+        (("INTERNAL", "the stub is not healthy"), ServerError),
+        (("UNAVAILABLE", "the engine is being reloaded"), ServerUnavailableError),
+        (("NOT_FOUND", "Request for unknown model: 'asr' is not found"), ServerUnavailableError),
+        (QUEUE_TIMEOUT, RequestTimeoutError),
+    ],
+)
+def test_every_other_refusal_is_raised_at_once(
+    scheme: str, kind: Kind, answer: Answer, expected: type[Exception]
+) -> None:
+    fake = FakeTriton(once(answer))
+    with serve(scheme, fake) as url, pytest.raises(expected):
+        kind(url, retry=QUICK).transcribe()
+    assert len(fake.seen) == 1
+
+
+def test_the_message_of_a_refusal_is_the_servers(scheme: str, kind: Kind) -> None:
+    message = "unknown engine 'x': use acoustic_onnx"
+    fake = FakeTriton(once(("INVALID_ARGUMENT", message)))
+    with serve(scheme, fake) as url, pytest.raises(RequestError) as caught:
+        kind(url).transcribe()
+    assert str(caught.value) == message
+
+
+def test_an_answer_that_takes_too_long_is_a_time_out(scheme: str, kind: Kind) -> None:
+    release = threading.Event()
+
+    def slow(_: Seen) -> Answer:
+        release.wait(10)
+        return "zu spät"
+
+    with serve(scheme, FakeTriton(slow)) as url:
+        start = time.monotonic()
+        with pytest.raises(RequestTimeoutError, match=r"within 0\.2 s"):
+            kind(url, timeouts=Timeouts(request_s=0.2)).transcribe()
+        assert time.monotonic() - start < 5
+        release.set()
+
+
+@pytest.mark.parametrize("prefix", ["grpc", "http", "grpcs", "https"])
+def test_no_server_is_one_line_that_says_how_to_start_one(prefix: str, kind: Kind) -> None:
+    with pytest.raises(ServerUnavailableError) as caught:
+        kind(f"{prefix}://127.0.0.1:9", timeouts=Timeouts(connect_s=2)).transcribe()
+    assert str(caught.value).startswith("no server at 127.0.0.1:9: start one with `shrota serve`")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("listening", "spoken"), [("grpc", "http"), ("http", "grpc")])
+def test_the_other_protocols_port_is_recognised(listening: str, spoken: str, kind: Kind) -> None:
+    with serve(listening, FakeTriton(once("हाँ"))) as url:
+        wrong = url.replace(listening, spoken)
+        with pytest.raises(ServerUnavailableError, match="something else listens there; by default gRPC is HOST:8001"):
+            kind(wrong, timeouts=Timeouts(connect_s=2, request_s=10)).transcribe()
+
+
+def test_many_keep_their_order_and_one_failure_costs_no_other(scheme: str, kind: Kind) -> None:
+    def answer(seen: Seen) -> Answer:
+        # the longest is the slowest and comes first
+        time.sleep(seen.samples.size / 10000)
+        return ("INVALID_ARGUMENT", "too short") if seen.samples.size == 3 else str(seen.samples.size)
+
+    sizes = [2000, 5, 4, 3, 2, 1, 500, 7]
+    items = [np.zeros(size, np.float32) for size in sizes]
+    with serve(scheme, FakeTriton(answer)) as url:
+        results = kind(url).many([*items, "no such file.wav"], concurrency=4)
+    texts = [result.transcript.text if result.transcript else None for result in results]
+    assert texts == ["2000", "5", "4", None, "2", "1", "500", "7", None]
+    assert isinstance(results[3].error, RequestError)
+    assert isinstance(results[8].error, AudioError)
+    assert results[6].source is items[6]
+    with pytest.raises(RequestError, match="too short"):
+        results[3].unwrap()
+
+
+def test_one_blocking_client_serves_many_threads(scheme: str) -> None:
+    with serve(scheme, FakeTriton(lambda seen: str(seen.samples.size))) as url, Client(url) as client:
+        texts: dict[int, str] = {}
+
+        def work(size: int) -> None:
+            texts[size] = client.transcribe(np.zeros(size, np.float32)).text
+
+        threads = [threading.Thread(target=work, args=(size,)) for size in range(1, 17)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert texts == {size: str(size) for size in range(1, 17)}
+
+
+def test_tls_with_the_right_authority(scheme: str, kind: Kind) -> None:
+    with serve(scheme, FakeTriton(once("हाँ")), SERVER_TLS) as url:
+        assert url.startswith(f"{scheme}s://")
+        assert kind(url, tls=Tls(TLS / "authority.pem")).transcribe().text == "हाँ"
+
+
+def test_tls_with_an_unknown_authority_is_refused(scheme: str, kind: Kind) -> None:
+    fake = FakeTriton(once("हाँ"))
+    with serve(scheme, fake, SERVER_TLS) as url:
+        for tls in (Tls(TLS / "other_authority.pem"), Tls()):
+            with pytest.raises(
+                ServerUnavailableError, match=r"the encrypted connection failed .* check the port, --ca-cert"
+            ):
+                kind(url, tls=tls, timeouts=Timeouts(connect_s=2, request_s=10)).transcribe()
+    assert fake.seen == []
+
+
+def test_tls_with_a_client_certificate(scheme: str, kind: Kind) -> None:
+    mutual = TlsFiles(SERVER_TLS.certificate, SERVER_TLS.key, client_authority=TLS / "authority.pem")
+    with serve(scheme, FakeTriton(once("हाँ")), mutual) as url:
+        tls = Tls(TLS / "authority.pem", TLS / "client.pem", TLS / "client.key")
+        assert kind(url, tls=tls).transcribe().text == "हाँ"
+        with pytest.raises(ServerUnavailableError):
+            kind(url, tls=Tls(TLS / "authority.pem"), timeouts=Timeouts(connect_s=2, request_s=10)).transcribe()
+
+
+def test_tls_files_that_are_no_certificates(tmp_path: Path) -> None:
+    with pytest.raises(CertificateError, match=r"cannot read the TLS file .*missing\.pem"):
+        Tls(tmp_path / "missing.pem")
+    broken = tmp_path / "broken.pem"
+    broken.write_text("hello", encoding="utf-8")
+    with pytest.raises(CertificateError, match="is not PEM"):
+        Tls(broken)
+    with pytest.raises(CertificateError, match="belong together"):
+        Tls(client_certificate=TLS / "client.pem")
+
+
+def test_a_grpc_server_that_goes_away_in_the_middle(kind: Kind) -> None:
+    arrived, release = threading.Event(), threading.Event()
+
+    def hang(_: Seen) -> Answer:
+        arrived.set()
+        release.wait(10)
+        return "never"
+
+    caught: list[ServerUnavailableError] = []
+
+    def work(url: str) -> None:
+        try:
+            kind(url, timeouts=Timeouts(request_s=20)).transcribe()
+        except ServerUnavailableError as error:
+            caught.append(error)
+
+    with serve("grpc", FakeTriton(hang)) as url:
+        thread = threading.Thread(target=work, args=(url,))
+        thread.start()
+        assert arrived.wait(5)
+        # the server is stopped now; its handler may end a little later
+        threading.Timer(0.3, release.set).start()
+    thread.join(5)
+    assert "went away or cannot answer now" in str(caught[0])
+
+
+def test_an_http_server_that_goes_away_in_the_middle(kind: Kind) -> None:
+    def drop(_: Seen) -> Answer:
+        raise ConnectionResetError
+
+    fake = FakeTriton(drop)
+    with serve("http", fake) as url, pytest.raises(ServerUnavailableError, match="went away or cannot answer now"):
+        kind(url, retry=QUICK).transcribe()
+    # it may have been working on the request: nobody knows, so it is not sent again
+    assert len(fake.seen) == 1
+
+
+def test_files_are_read_and_resampled_on_the_way(scheme: str, kind: Kind, tmp_path: Path) -> None:
+    import soundfile
+
+    soundfile.write(tmp_path / "a.flac", np.zeros((8000, 2)), 8000)
+    fake = FakeTriton(lambda seen: str(seen.samples.size))
+    with serve(scheme, fake) as url:
+        assert kind(url).transcribe(tmp_path / "a.flac").text == "16000"

@@ -38,7 +38,16 @@ QUEUE_FULL = "maximum queue size"
 QUEUE_TIMEOUT = "timeout expired"
 UNKNOWN_MODEL = "unknown model"
 _NOT_CONNECTED = ("failed to connect", "errors resolving", "lookup failed")
-_NOBODY = ("refused", "connect call failed", "resolv", "lookup", "name or service", "timed out", "timeout", "unreachable")
+_NOBODY = (
+    "refused",
+    "connect call failed",
+    "resolv",
+    "lookup",
+    "name or service",
+    "timed out",
+    "timeout",
+    "unreachable",
+)
 _WRONG_PROTOCOL = ("http2", "http/2", "http1", "bad status line", "badstatusline", "wrong_version_number")
 
 

@@ -30,6 +30,11 @@ def as_samples(array: Samples, name: str = "the array") -> NDArray[np.float32]:
         raise AudioError(
             f"{name} has shape {shape}: give one utterance as [samples]; send the rows of a batch one by one"
         )
+    if array.size == 0:
+        raise AudioError(f"{name} has no samples: there is nothing to transcribe")
+    if 4 * array.size > MAX_BYTES:
+        hours = MAX_BYTES / 4 / SAMPLE_RATE / 3600
+        raise AudioError(f"{name} is too long for one request (about {hours:.1f} hours at 16 kHz): cut it into parts")
     if array.dtype == np.int16:
         samples = array.astype(np.float32)
         samples /= 32768
@@ -37,11 +42,6 @@ def as_samples(array: Samples, name: str = "the array") -> NDArray[np.float32]:
         samples = np.ascontiguousarray(array, np.float32)
     else:
         raise AudioError(f"{name} holds {array.dtype}: give float32 or float64 in [-1, 1], or int16")
-    if samples.size == 0:
-        raise AudioError(f"{name} has no samples: there is nothing to transcribe")
-    if samples.nbytes > MAX_BYTES:
-        hours = MAX_BYTES / 4 / SAMPLE_RATE / 3600
-        raise AudioError(f"{name} is too long for one request (about {hours:.1f} hours at 16 kHz): cut it into parts")
     # a minimum and a maximum see every NaN and infinity, and need no array of flags
     if not (np.isfinite(samples.min()) and np.isfinite(samples.max())):
         raise AudioError(f"{name} contains NaN or infinity: check how it was made")

@@ -1,0 +1,128 @@
+"""Requests and answers as bytes: what is built by hand must read as Triton's own messages."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tritonclient.grpc import service_pb2
+
+from shrota_client import ParameterError, ServerError, Transcript
+from shrota_client.message import Request, parse_grpc_result, parse_http_result
+from shrota_testing.fake_triton import result_tensor
+
+VALUES = st.one_of(
+    st.booleans(),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(max_size=20),
+)
+NAMES = st.text(min_size=1, max_size=10).map(lambda name: f"p{name}")
+
+
+@given(st.integers(1, 5000), st.dictionaries(NAMES, VALUES, max_size=5), st.none() | st.integers(1, 2**62))
+def test_the_grpc_message_is_tritons(count: int, parameters: dict[str, str | float], timeout_us: int | None) -> None:
+    samples = np.arange(count, dtype=np.float32)
+    message = service_pb2.ModelInferRequest.FromString(Request(samples, parameters).grpc_message(timeout_us))
+    assert message.model_name == "asr"
+    (tensor,) = message.inputs
+    assert (tensor.name, tensor.datatype, list(tensor.shape)) == ("AUDIO", "FP32", [1, count])
+    assert [output.name for output in message.outputs] == ["RESULT"]
+    assert list(message.raw_input_contents) == [samples.tobytes()]
+    seen = {name: getattr(value, value.WhichOneof("parameter_choice")) for name, value in message.parameters.items()}
+    assert seen == parameters | ({} if timeout_us is None else {"timeout": timeout_us})
+    assert [type(seen[name]) for name in parameters] == [type(value) for value in parameters.values()]
+
+
+def test_the_http_header_announces_the_samples() -> None:
+    header = json.loads(Request(np.zeros(400, np.float32), {"hotwords": "राम"}).http_header(5_000_000))
+    assert header == {
+        "inputs": [
+            {"name": "AUDIO", "datatype": "FP32", "shape": [1, 400], "parameters": {"binary_data_size": 1600}},
+        ],
+        "outputs": [{"name": "RESULT", "parameters": {"binary_data": True}}],
+        "parameters": {"hotwords": "राम", "timeout": 5_000_000},
+    }
+
+
+def test_the_body_is_the_array_itself() -> None:
+    samples = np.arange(4, dtype=np.float32)
+    body = Request(samples, {}).body
+    samples[0] = 7
+    assert bytes(body) == samples.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("timeout", 5, "reserved by Triton"),
+        ("priority", 1, "reserved by Triton"),
+        ("triton_enable_empty_final_response", True, "reserved by Triton"),
+        ("", 1, "is empty or reserved"),
+        ("hotwords", ["राम"], "is a list: give str, int, float or bool"),
+        ("beam_width", None, "is a NoneType"),
+        ("lm_weight", float("nan"), "give a finite number"),
+        ("beam_width", 2**63, "does not fit into 64 bits"),
+    ],
+)
+def test_parameters_that_triton_cannot_carry(name: str, value: int, message: str) -> None:
+    with pytest.raises(ParameterError, match=message):
+        Request(np.zeros(1, np.float32), {name: value})
+
+
+def grpc_answer(**outputs: bytes) -> bytes:
+    """A serialised ModelInferResponse."""
+    response = service_pb2.ModelInferResponse()
+    for name, content in outputs.items():
+        response.outputs.add(name=name)
+        response.raw_output_contents.append(content)
+    message: bytes = response.SerializeToString()
+    return message
+
+
+def test_the_result_is_found_among_other_outputs() -> None:
+    answer = grpc_answer(TRANSCRIPT=b"\x02\0\0\0hi", RESULT=result_tensor("हाँ", 1.0))
+    assert Transcript.from_result(parse_grpc_result(answer)).text == "हाँ"
+
+
+@pytest.mark.parametrize("answer", [grpc_answer(OTHER=b"\0\0\0\0"), grpc_answer(RESULT=b"\x09\0\0\0hi"), grpc_answer()])
+def test_a_foreign_grpc_answer(answer: bytes) -> None:
+    with pytest.raises(ServerError):
+        parse_grpc_result(answer)
+
+
+@pytest.mark.parametrize(
+    ("body", "header_length"),
+    [(b"<html>", None), (b"<html>", 6), (b'{"outputs": [{}]}', 17), (b"[1]", 3), (b'{"outputs": []}', 15)],
+)
+def test_a_foreign_http_answer(body: bytes, header_length: int | None) -> None:
+    with pytest.raises(ServerError):
+        parse_http_result(body, header_length)
+
+
+def test_a_transcript_with_alternatives() -> None:
+    fields = {
+        "text": "राम",
+        "confidence": 0.9,
+        "duration": 2.0,
+        "words": [{"word": "राम", "start": 0.5, "end": 1.0, "confidence": 0.9}],
+        "alternatives": [{"text": "राम", "confidence": 0.9, "score": -1.5}, {"text": "काम"}],
+    }
+    transcript = Transcript.from_result(json.dumps(fields).encode(), elapsed_s=0.5)
+    assert [alternative.text for alternative in transcript.alternatives] == ["राम", "काम"]
+    assert transcript.alternatives[0].confidence == 0.9
+    assert transcript.alternatives[0].details["score"] == -1.5
+    assert transcript.alternatives[1].confidence is None
+    assert transcript.real_time_factor == 0.25
+    assert transcript.as_dict() == fields | {"elapsed_s": 0.5, "real_time_factor": 0.25}
+
+
+@pytest.mark.parametrize("result", [b"", b"[]", b"{}", b'{"text": "a"}', b"\xff", b'{"text":"a","confidence":[]}'])
+def test_a_result_that_breaks_the_contract(result: bytes) -> None:
+    with pytest.raises(ServerError, match="RESULT is not what this client reads"):
+        Transcript.from_result(result)
+
+
+def test_no_audio_has_no_real_time_factor() -> None:
+    assert Transcript("", 0.0, 0.0, elapsed_s=1.0).real_time_factor is None

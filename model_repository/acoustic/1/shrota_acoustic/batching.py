@@ -5,9 +5,9 @@ The policy, in three rules.
 *Who is first.* Requests share the engine by start-time fair queueing (Goyal, Vin and Cheng, "Start-time fair
 queueing", SIGCOMM 1996), in samples of audio. A request that arrives gets the current turn; each of its windows that
 is put into a batch moves its turn on by the window's length; the seed of a batch is the next window of the request
-whose turn is lowest, of several the one that came first. So short requests of equal age are first come, first served;
-long files share the engine evenly; and a request that arrives beside long files is in the very next batch that is
-formed.
+whose turn is lowest, of several one that has had no window in a batch yet, of several the one that came first. So
+short requests are first come, first served; long files share the engine evenly; and a request that arrives beside
+long files that are being run is in the very next batch that is formed.
 
 *Nobody is forgotten.* If the request that has waited longest has not been in any of the last ``patience`` batches,
 it is the seed of the next one, whatever its turn. So the oldest request has a window in at least one of any
@@ -23,7 +23,7 @@ A batch is formed when the engine can take one, from what waits then: nothing is
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Generic, TypeVar
 
@@ -62,6 +62,11 @@ class Waiting(Generic[Owner]):
     taken: int = 0
     passed_over: int = 0
 
+    @property
+    def rank(self) -> tuple[int, bool, int]:
+        """Who is first: the lowest."""
+        return self.turn, self.taken > 0, self.arrival
+
 
 @dataclass(frozen=True)
 class Row(Generic[Owner]):
@@ -88,15 +93,17 @@ class Batch(Generic[Owner]):
         return list(dict.fromkeys(row.owner for row in self.rows))
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class _Candidate(Generic[Owner]):
-    """A window that may go into the batch; sorts by turn, then by arrival."""
+    """A window that may go into the batch."""
 
-    turn: int
-    arrival: int
+    rank: tuple[int, bool, int]
     index: int
-    length: int = field(compare=False)
-    waiting: Waiting[Owner] = field(compare=False)
+    waiting: Waiting[Owner]
+
+    @property
+    def length(self) -> int:
+        return self.waiting.length
 
 
 class FairQueue(Generic[Owner]):
@@ -154,7 +161,7 @@ class FairQueue(Generic[Owner]):
         oldest = next(iter(self._waiting.values()))
         if oldest.passed_over >= self._limits.patience:
             return oldest
-        return min(self._waiting.values(), key=lambda waiting: (waiting.turn, waiting.arrival))
+        return min(self._waiting.values(), key=lambda waiting: waiting.rank)
 
     def _fill(self, seed: Waiting[Owner]) -> list[_Candidate[Owner]]:
         """The batch with the most audio that holds the seed's next window, in each request's order."""
@@ -163,8 +170,8 @@ class FairQueue(Generic[Owner]):
             if waiting is not seed and waiting.engine == seed.engine:
                 others += self._candidates(waiting, seed)
         # nearest in length first: a batch takes so many from the front of each
-        longer = sorted((c for c in others if c.length >= seed.length), key=lambda c: (c.length, c))
-        shorter = sorted((c for c in others if c.length < seed.length), key=lambda c: (-c.length, c))
+        longer = sorted((c for c in others if c.length >= seed.length), key=lambda c: (c.length, c.rank))
+        shorter = sorted((c for c in others if c.length < seed.length), key=lambda c: (-c.length, c.rank))
         audio_longer = _running_audio(longer)
         audio_shorter = _running_audio(shorter)
         best_audio, best = 0, (0, 0)
@@ -181,16 +188,15 @@ class FairQueue(Generic[Owner]):
                 if audio > best_audio:
                     best_audio, best = audio, (more, less)
         more, less = best
-        return sorted([first, *longer[:more], *shorter[:less]], key=lambda c: (c.arrival, c.index))
+        return sorted([first, *longer[:more], *shorter[:less]], key=lambda c: (c.waiting.arrival, c.index))
 
     def _candidates(self, waiting: Waiting[Owner], seed: Waiting[Owner]) -> list[_Candidate[Owner]]:
         """The request's next windows, as many as could possibly go beside the seed's."""
         fit = self._limits.budget // max(1, self._limits.padded(max(waiting.length, seed.length)))
         count = min(waiting.total - waiting.taken, max(1, min(fit, self._limits.max_rows)))
+        turn, served, arrival = waiting.rank
         return [
-            _Candidate(
-                waiting.turn + ahead * waiting.length, waiting.arrival, waiting.taken + ahead, waiting.length, waiting
-            )
+            _Candidate((turn + ahead * waiting.length, served or ahead > 0, arrival), waiting.taken + ahead, waiting)
             for ahead in range(count)
         ]
 

@@ -57,19 +57,27 @@ class TritonEngine:
         except self._pb_utils.TritonModelException as error:
             raise engine_error(name, str(error)) from error
         if response.has_error():
-            raise engine_error(name, response.error().message())
+            passing = response.error().code() == self._pb_utils.TritonError.UNAVAILABLE
+            raise engine_error(name, response.error().message(), passing=passing)
         log_probs = self._pb_utils.get_output_tensor_by_name(response, "LOG_PROBS")
         num_frames = self._pb_utils.get_output_tensor_by_name(response, "NUM_FRAMES")
         return EngineOutput(log_probs.as_numpy(), num_frames.as_numpy(), response)
 
 
-def engine_error(name: str, message: str) -> RequestError:
-    """What Triton's message about engine ``name`` means for the caller."""
+def engine_error(name: str, message: str, *, passing: bool = False) -> RequestError:
+    """What Triton's ``message`` about engine ``name`` means for the caller.
+
+    ``passing`` says that it came with the code UNAVAILABLE.
+    """
     text = " ".join(message.split())
-    if "is not ready" in text or "is not found" in text or "is unavailable" in text:
+    if "Server not ready" in text:
+        return UnavailableError("the server is stopping: try again later")
+    if "is not ready" in text or "is not found" in text:
         return UnavailableError(f"engine {name} is not loaded: load it beside asr, as `shrota serve` does")
     if "maximum queue size" in text:
         return UnavailableError(f"the queue of engine {name} is full: try again later")
-    if "not healthy" in text or "Stub process" in text:
+    if "not healthy" in text:
         return UnavailableError(f"the process of engine {name} has ended: load the engine again")
+    if passing:
+        return UnavailableError(f"engine {name} cannot run now: {text}")
     return EngineError(f"engine {name} failed: {text}")

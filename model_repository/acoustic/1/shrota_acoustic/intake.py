@@ -1,4 +1,4 @@
-"""From a request to a job: checks, resampling, deadline."""
+"""From a request to a job: its checks and its deadline."""
 
 import logging
 from typing import Protocol
@@ -6,9 +6,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from shrota_acoustic.audio import check_audio, resample
 from shrota_acoustic.errors import EngineError, RequestError
 from shrota_acoustic.job import Job, Responder
+from shrota_acoustic.recording import Recording
 from shrota_acoustic.requests import read_parameters
 from shrota_acoustic.scheduler import Scheduler
 from shrota_acoustic.settings import Settings
@@ -54,11 +54,10 @@ class Intake:
 
     def _job(self, request: IncomingRequest, seen_at: float) -> Job:
         parameters = read_parameters(request.parameters, self._settings)
-        audio = request.audio
-        check_audio(audio, parameters.sample_rate, self._settings.max_audio_seconds)
+        model_rate = self._settings.frontend.sample_rate
+        limit_s = self._settings.max_audio_seconds
         return Job(
-            audio=resample(audio, parameters.sample_rate, self._settings.frontend.sample_rate),
-            seconds=audio.shape[1] / parameters.sample_rate,
+            recording=Recording(request.audio, parameters.sample_rate, model_rate, limit_s),
             engine=parameters.engine,
             settings=self._settings,
             responder=request,

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shrota_acoustic.errors import CancelledError, RequestError, UnavailableError
+from shrota_acoustic.recording import Recording
 from shrota_acoustic.settings import Frontend, Settings
 from shrota_acoustic.windows import plan_windows
 
@@ -28,32 +29,30 @@ class Job:
     """One request of one or more utterances of equal length.
 
     Args:
-        audio: [rows, samples] at the model's rate. It is read, window by window, until the answer is sent.
-        seconds: Duration of each row.
+        recording: The audio. It is read, window by window, until the answer is sent.
         engine: Name of the engine.
         settings: Window, overlap, frontend.
-        responder: The way back; it also keeps alive the memory that ``audio`` looks into.
-        deadline: When the caller stops waiting, on the clock that :meth:`drop_reason` is given; None for never.
+        responder: The way back; it also keeps alive the memory that ``recording`` looks into.
+        deadline: When the caller stops waiting, on the clock that :meth:`expired` is asked with; None for never.
     """
 
     def __init__(
         self,
         *,
-        audio: NDArray[np.float32],
-        seconds: float,
+        recording: Recording,
         engine: str,
         settings: Settings,
         responder: Responder,
         deadline: float | None = None,
     ) -> None:
-        rows, samples = audio.shape
+        rows, samples = recording.rows, recording.samples
         self.engine = engine
-        self.seconds = seconds
-        self.deadline = deadline
-        self.rows = rows
+        self.row_seconds = recording.seconds
+        self.seconds = rows * recording.seconds
         self.samples = rows * samples
+        self.deadline = deadline
         self._frontend: Frontend = settings.frontend
-        self._audio: NDArray[np.float32] | None = audio
+        self._recording: Recording | None = recording
         self._responder: Responder | None = responder
         self._windows = plan_windows(samples, settings.frontend, settings.window, settings.overlap)
         self._shape = (rows, settings.frontend.frames(samples))
@@ -79,12 +78,13 @@ class Job:
 
     def read_window(self, index: int, into: NDArray[np.float32]) -> int:
         """Copies window ``index`` to the start of ``into`` [samples]; returns how many samples it has."""
-        keep_alive, audio = self._responder, self._audio
-        if keep_alive is None or audio is None:
+        # both, because another thread may fail this job meanwhile, and the recording looks into the responder's memory
+        keep_alive, recording = self._responder, self._recording
+        if keep_alive is None or recording is None:
             return 0
         row, position = divmod(index, len(self._windows))
         window = self._windows[position]
-        into[: window.length] = audio[row, window.start : window.start + window.length]
+        recording.read(row, window.start, into[: window.length])
         return window.length
 
     def window_frames(self, index: int) -> int:
@@ -111,13 +111,13 @@ class Job:
     def answer(self) -> None:
         """Sends the log-probabilities and lets go of everything. Call once, after the last window."""
         responder, log_probs = self._responder, self._log_probs
-        self._responder = self._audio = self._log_probs = None
+        self._responder = self._recording = self._log_probs = None
         if responder is not None and log_probs is not None:
-            responder.answer(log_probs, np.full((self._shape[0], 1), self.seconds, np.float32))
+            responder.answer(log_probs, np.full((self._shape[0], 1), self.row_seconds, np.float32))
 
     def fail(self, error: RequestError) -> None:
         """Sends an error and lets go of everything. Call once, instead of :meth:`answer`."""
         responder = self._responder
-        self._responder = self._audio = self._log_probs = None
+        self._responder = self._recording = self._log_probs = None
         if responder is not None:
             responder.fail(error)

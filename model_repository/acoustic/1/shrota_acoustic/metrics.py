@@ -16,6 +16,7 @@ All carry the label ``model``, and those of batches ``engine``.
 """
 
 import logging
+from contextlib import suppress
 from typing import Any, Protocol
 
 ROW_BUCKETS = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0]
@@ -69,6 +70,8 @@ class TritonMetrics:
 
     def __init__(self, pb_utils: Any, model_name: str, engines: tuple[str, ...]) -> None:
         kinds = pb_utils.MetricFamily
+        # a metric that cannot be written must not cost a request its answer
+        self._error: type[Exception] = pb_utils.TritonModelException
         model = {"model": model_name}
         per_engine = {engine: {**model, "engine": engine} for engine in engines}
         # a family must outlive its metrics
@@ -100,22 +103,26 @@ class TritonMetrics:
 
     def batch(self, engine: str, rows: int, input_seconds: float, padded_seconds: float, wall_seconds: float) -> None:
         """See :meth:`Metrics.batch`."""
-        self._rows[engine].observe(float(rows))
-        self._input[engine].increment(input_seconds)
-        self._padded[engine].increment(padded_seconds)
-        self._wall[engine].increment(wall_seconds)
+        with suppress(self._error):
+            self._rows[engine].observe(float(rows))
+            self._input[engine].increment(input_seconds)
+            self._padded[engine].increment(padded_seconds)
+            self._wall[engine].increment(wall_seconds)
 
     def answered(self, seconds: float) -> None:
         """See :meth:`Metrics.answered`."""
-        self._audio.increment(seconds)
+        with suppress(self._error):
+            self._audio.increment(seconds)
 
     def dropped(self, code: str) -> None:
         """See :meth:`Metrics.dropped`."""
-        self._dropped[code].increment(1.0)
+        with suppress(self._error):
+            self._dropped[code].increment(1.0)
 
     def pending(self, seconds: float) -> None:
         """See :meth:`Metrics.pending`."""
-        self._pending.set(seconds)
+        with suppress(self._error):
+            self._pending.set(seconds)
 
 
 def triton_metrics(pb_utils: Any, model_name: str, engines: tuple[str, ...]) -> Metrics:

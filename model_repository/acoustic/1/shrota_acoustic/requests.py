@@ -4,10 +4,11 @@ import json
 import re
 from dataclasses import dataclass
 
-from shrota_acoustic.audio import MAX_SAMPLE_RATE
 from shrota_acoustic.errors import InvalidRequestError
 from shrota_acoustic.settings import Settings
 
+MAX_SAMPLE_RATE = 768_000
+"""Hz; the highest rate that audio hardware uses."""
 DIGITS = re.compile("[0-9]{1,9}")
 
 

@@ -62,46 +62,54 @@ class Scheduler:
     def submit(self, job: Job) -> None:
         """Takes a request; its answer or its error is sent later. Blocks while the pending budget is full.
 
-        The budget is full when as much audio as it allows is waiting or being run, so one request may exceed it, and
-        a request that is longer than the budget still gets in.
+        The budget is full when as much audio as it allows is waiting or being run. So one request may exceed it, and
+        one that is longer than the budget gets in all the same.
         """
         with self._changed:
             while self._pending >= self._settings.pending_budget and not self._stopping:
-                # wakes up now and then, because nothing tells that a waiting request has been cancelled
-                self._changed.wait(timeout=1)
-            if not self._stopping:
+                self._changed.wait()
+            stopping = self._stopping
+            if not stopping:
                 self._open.add(job)
                 self._pending += job.samples
                 self._queue.add(job, job.engine, job.window_length, job.window_count)
-                self._report_pending()
                 self._changed.notify_all()
-                return
-        job.fail(UnavailableError(STOPPING))
+        if stopping:
+            job.fail(UnavailableError(STOPPING))
+        else:
+            self._report_pending()
 
     def stop(self, timeout_s: float = 10) -> None:
-        """Answers all that waits with an error and ends the threads."""
+        """Answers all that waits with an error and ends the threads; an engine call that runs is waited for."""
         with self._changed:
             self._stopping = True
-            waiting = list(self._open)
             self._changed.notify_all()
-        for job in waiting:
-            self._finish(job, UnavailableError(STOPPING))
+        self._fail_all(UnavailableError(STOPPING))
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(timeout_s)
 
     def _work(self) -> None:
         while True:
-            batch = self._next_batch()
-            if batch is None:
-                return
+            jobs: list[Job] | None = None
             try:
+                batch = self._next_batch()
+                if batch is None:
+                    return
+                jobs = batch.owners
                 self._run(batch)
             except Exception as error:
                 # a defect of ours: the requests get an answer, and the thread lives on for the next ones
                 logger.exception("a batch failed")
-                for job in batch.owners:
-                    self._finish(job, EngineError(f"the acoustic model failed: {error!r}"))
+                self._fail_all(EngineError(f"the acoustic model failed: {error!r}"), jobs)
+
+    def _fail_all(self, error: RequestError, jobs: Sequence[Job] | None = None) -> None:
+        """Gives ``error`` to ``jobs``, or to all that there are."""
+        if jobs is None:
+            with self._changed:
+                jobs = list(self._open)
+        for job in jobs:
+            self._finish(job, error)
 
     def _next_batch(self) -> Batch[Job] | None:
         """Waits for work; drops what nobody waits for any more. None when stopping."""
@@ -139,8 +147,7 @@ class Scheduler:
         try:
             self._run_rows(batch.engine, batch.rows, batch.padded_length)
         except UnavailableError as error:
-            for job in batch.owners:
-                self._finish(job, error)
+            self._fail_all(error, batch.owners)
         except EngineError as error:
             jobs = batch.owners
             if len(jobs) == 1:
@@ -186,11 +193,11 @@ class Scheduler:
             self._open.remove(job)
             self._queue.remove(job)
             self._pending -= job.samples
-            self._report_pending()
             self._changed.notify_all()
+        self._report_pending()
         if error is None:
+            self._metrics.answered(job.seconds)
             job.answer()
-            self._metrics.answered(job.seconds * job.rows)
         else:
             job.fail(error)
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shrota_acoustic.errors import RequestError
+from shrota_acoustic.errors import EngineError, RequestError
 
 logger = logging.getLogger(__name__)
 
@@ -45,20 +45,24 @@ class TritonResponder:
 
     def answer(self, log_probs: NDArray[np.float32], durations: NDArray[np.float32]) -> None:
         """Sends LOG_PROBS [rows, frames, vocabulary] and DURATION [rows, 1]."""
-        tensors = [self._pb_utils.Tensor("LOG_PROBS", log_probs), self._pb_utils.Tensor("DURATION", durations)]
-        self._send(self._pb_utils.InferenceResponse(output_tensors=tensors))
+        try:
+            tensors = [self._pb_utils.Tensor("LOG_PROBS", log_probs), self._pb_utils.Tensor("DURATION", durations)]
+            self._send(self._pb_utils.InferenceResponse(output_tensors=tensors))
+        except Exception as error:
+            logger.exception("an answer of shape %s could not be sent", log_probs.shape)
+            self.fail(EngineError(f"the answer could not be sent: {error}"))
 
     def fail(self, error: RequestError) -> None:
         """Sends an error."""
         code = getattr(self._pb_utils.TritonError, error.code)
-        self._send(self._pb_utils.InferenceResponse(error=self._pb_utils.TritonError(str(error), code)))
+        try:
+            self._send(self._pb_utils.InferenceResponse(error=self._pb_utils.TritonError(str(error), code)))
+        except Exception:
+            # nobody is left to tell: the caller is gone, or the server is
+            logger.exception("an error could not be sent")
 
     def _send(self, response: Any) -> None:
-        try:
-            self._sender.send(response, flags=self._pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
-        except self._pb_utils.TritonModelException:
-            # nobody to tell: the caller is gone, or the server is
-            logger.exception("a response could not be sent")
+        self._sender.send(response, flags=self._pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
 
 class TritonLogHandler(logging.Handler):

@@ -28,7 +28,7 @@ def export() -> None:
 @click.option("--opset", type=click.IntRange(17, 20), default=17, show_default=True)
 @click.option("--force", is_flag=True, help="Export again what is already there.")
 def export_onnx_command(
-    checkpoint: str, repository: Path, speech: Path, exporter: str, opset: int, force: bool
+    *, checkpoint: str, repository: Path, speech: Path, exporter: str, opset: int, force: bool
 ) -> None:
     """Exports CHECKPOINT (a folder, or a name on the Hugging Face hub) to ONNX.
 
@@ -69,6 +69,7 @@ def export_onnx_command(
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--force", is_flag=True, help="Replace a folder that is there.")
 def export_random_command(
+    *,
     like: str,
     output: Path,
     layers: int | None,

@@ -1,5 +1,6 @@
 """PyTorch's two ways to ONNX, behind one call."""
 
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,7 +35,7 @@ def export_graph(engine: nn.Module, path: Path, exporter: Exporter, opset: int =
         NUM_FRAMES [B, 1].
     """
     example = _example()
-    with torch.no_grad(), _only_expected_warnings():
+    with torch.no_grad(), _only_unexpected_warnings():
         if exporter is Exporter.TORCHSCRIPT:
             _export_torchscript(engine, example, path, opset)
         else:
@@ -88,10 +89,32 @@ def _name_axes(model: onnx.ModelProto) -> None:
             axes[1].dim_param = "F"
 
 
+EXPECTED_WARNINGS = {
+    "You are using the legacy TorchScript-based ONNX export": DeprecationWarning,
+    "The feature will be removed. Please remove usage of this function": DeprecationWarning,
+    "`isinstance\\(treespec, LeafSpec\\)` is deprecated": FutureWarning,
+    "# The axis name: B will not be used": UserWarning,
+}
+"""What the exporters say about themselves on every run, by the beginning of the text."""
+
+TALKATIVE_LOGGERS = ("torch.onnx", "onnxscript")
+"""They warn of torchvision's absence and of every version conversion."""
+
+
 @contextmanager
-def _only_expected_warnings() -> Iterator[None]:
-    """Keeps from the user what the exporters say about themselves on every run; anything else still shows."""
+def _only_unexpected_warnings() -> Iterator[None]:
+    """Keeps the exporters' habitual remarks from the user; anything else still shows."""
     with warnings.catch_warnings():
+        # Python values in the recorded program: shapes, which the parity check on other lengths covers
         warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
-        warnings.filterwarnings("ignore", category=DeprecationWarning, module="torch")
-        yield
+        for beginning, category in EXPECTED_WARNINGS.items():
+            warnings.filterwarnings("ignore", message=beginning, category=category)
+        loggers = [logging.getLogger(name) for name in TALKATIVE_LOGGERS]
+        levels = [logger.level for logger in loggers]
+        try:
+            for logger in loggers:
+                logger.setLevel(logging.ERROR)
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

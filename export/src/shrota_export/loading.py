@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoFeatureExtractor, Wav2Vec2CTCTokenizer
+from transformers import Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor
 
 from shrota_export.checkpoint import ARCHITECTURES, Checkpoint
 from shrota_export.errors import CheckpointError
@@ -19,6 +19,7 @@ def load_model(checkpoint: Checkpoint) -> Any:
     Raises:
         CheckpointError: if the weights cannot be read or do not fill the model.
     """
+    transformers.logging.disable_progress_bar()  # it counts tensors, in milliseconds
     architecture = getattr(transformers, ARCHITECTURES[checkpoint.config["model_type"]])
     try:
         model, report = architecture.from_pretrained(
@@ -39,8 +40,12 @@ def load_model(checkpoint: Checkpoint) -> Any:
 
 
 def load_feature_extractor(checkpoint: Checkpoint) -> Any:
-    """What turns audio into the model's input in Hugging Face's pipeline."""
-    return AutoFeatureExtractor.from_pretrained(checkpoint.folder, local_files_only=True)
+    """What turns audio into the model's input in Hugging Face's pipeline.
+
+    Raises:
+        CheckpointError: if its file is broken.
+    """
+    return _load_described(checkpoint, Wav2Vec2FeatureExtractor, "feature extractor")
 
 
 def load_tokenizer(checkpoint: Checkpoint) -> Any:
@@ -49,10 +54,14 @@ def load_tokenizer(checkpoint: Checkpoint) -> Any:
     Raises:
         CheckpointError: if its files are broken.
     """
+    return _load_described(checkpoint, Wav2Vec2CTCTokenizer, "tokenizer")
+
+
+def _load_described(checkpoint: Checkpoint, kind: Any, name: str) -> Any:
     try:
-        return Wav2Vec2CTCTokenizer.from_pretrained(checkpoint.folder, local_files_only=True)
-    except Exception as error:  # whatever a foreign vocab.json raises
-        raise CheckpointError(checkpoint.name, f"its tokenizer cannot be loaded: {_first_line(error)}") from error
+        return kind.from_pretrained(checkpoint.folder, local_files_only=True)
+    except Exception as error:  # whatever a broken or foreign file raises
+        raise CheckpointError(checkpoint.name, f"its {name} cannot be loaded: {_first_line(error)}") from error
 
 
 def _first_line(error: BaseException) -> str:

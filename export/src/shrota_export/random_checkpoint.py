@@ -91,7 +91,9 @@ def write_random_checkpoint(output: Path, like: str, shape: Shape, seed: int, *,
 
 def _write(folder: Path, like: str, config: dict[str, Any], seed: int) -> None:
     import torch  # noqa: PLC0415 - seconds, after everything cheap has been checked
-    from transformers import Wav2Vec2Config, Wav2Vec2ForCTC  # noqa: PLC0415
+    from transformers import Wav2Vec2Config, Wav2Vec2ForCTC, logging  # noqa: PLC0415
+
+    logging.disable_progress_bar()
 
     with (
         step(f"make random weights ({config['num_hidden_layers']} layers, {config['hidden_size']} wide)"),

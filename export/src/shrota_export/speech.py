@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
 from shrota_client.audio import read_audio
 from shrota_client.errors import AudioError
-
 from shrota_export.errors import SpeechError
 
 DURATIONS_S = (2.6, 0.31, 7.3, 1.07, 4.9)

@@ -1,6 +1,6 @@
 """Compares an exported graph with the Hugging Face model and feature extractor, on speech."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,9 +9,9 @@ import numpy as np
 import onnxruntime
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from shrota_export.errors import SpeechError, VerificationError
+from shrota_export.progress import each
 from shrota_export.speech import Utterance
 
 TOLERANCE = 1e-3
@@ -49,7 +49,7 @@ def reference_log_probs(model: Any, extractor: Any, utterances: Sequence[Utteran
         SpeechError: if an utterance is too short for the model.
     """
     references = []
-    for utterance in tqdm(utterances, desc="  checkpoint on speech", leave=False, unit="utterance"):
+    for utterance in each(utterances, "checkpoint on speech"):
         features = extractor(utterance.samples, sampling_rate=extractor.sampling_rate, return_tensors="pt")
         try:
             with torch.inference_mode():
@@ -86,7 +86,7 @@ def verify(engine: Engine, utterances: Sequence[Utterance], references: Sequence
         VerificationError: if a difference is above its tolerance; it names the worst place.
     """
     cases = {
-        "alone": [_run(engine, [utterance.samples])[0] for utterance in _progress(utterances, "graph, alone")],
+        "alone": [_run(engine, [utterance.samples])[0] for utterance in each(utterances, "graph, alone")],
         "padded": _run_padded(engine, utterances),
         "batch": _run_batch(engine, utterances),
     }
@@ -104,7 +104,7 @@ def _run_padded(engine: Engine, utterances: Sequence[Utterance]) -> list[Floats]
     longest = max(utterance.samples.size for utterance in utterances)
     random = np.random.default_rng(0)
     rows = []
-    for utterance in _progress(utterances, "graph, padded"):
+    for utterance in each(utterances, "graph, padded"):
         padding = random.normal(0.5, 0.5, longest + PADDING - utterance.samples.size).astype(np.float32)
         rows += _run(engine, [utterance.samples], behind=padding)
     return rows
@@ -113,8 +113,7 @@ def _run_padded(engine: Engine, utterances: Sequence[Utterance]) -> list[Floats]
 def _run_batch(engine: Engine, utterances: Sequence[Utterance]) -> list[Floats]:
     """All utterances in one batch, beside a row without samples and one too short for a frame."""
     empty = [np.zeros(0, np.float32), utterances[0].samples[:TOO_SHORT]]
-    for _ in _progress([None], "graph, in a batch"):
-        rows = _run(engine, [*empty, *(utterance.samples for utterance in utterances)])
+    rows = _run(engine, [*empty, *(utterance.samples for utterance in utterances)])
     for samples, row in zip(empty, rows, strict=False):
         if row.shape[0]:
             raise VerificationError(
@@ -156,7 +155,3 @@ def _refuse(differences: Iterable[Difference], tolerance: float, what: str) -> N
             f"the exported graph differs {what} by {worst.value:.3g} in log-probability (at most {tolerance:g}): "
             f"{worst.utterance}, {CASES[worst.case]}, frame {worst.frame} of {worst.num_frames}; nothing was written"
         )
-
-
-def _progress(items: Sequence[Any], name: str) -> Iterator[Any]:
-    return iter(tqdm(items, desc=f"    {name}", leave=False, unit="run"))

@@ -1,3 +1,4 @@
+# mypy: disallow-subclassing-any=False
 """The engine: raw audio of any lengths in, log-probabilities out, every row as it would be alone.
 
 The layers are those of the Hugging Face model; only the way through them is ours, because theirs lets padding in: the

@@ -1,3 +1,4 @@
+# mypy: disallow-subclassing-any=False
 """WavLM's gated relative position bias (arXiv:2110.13900, section 3.1), written so that it exports."""
 
 from typing import Any

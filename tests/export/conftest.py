@@ -1,0 +1,52 @@
+"""Speech to verify with, a tiny checkpoint, and a repository without an export."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import soundfile
+
+from shrota_testing.checkpoints import make_audio, write_checkpoint
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A manifest of three short files."""
+    folder = tmp_path_factory.mktemp("speech")
+    lines = []
+    for index, num_samples in enumerate((24000, 16000, 20000)):
+        name = f"{index}.wav"
+        soundfile.write(folder / name, make_audio(num_samples, index), 16000)
+        lines.append(json.dumps({"audio": name, "text": ""}))
+    manifest = folder / "manifest.jsonl"
+    manifest.write_text("\n".join(lines), encoding="utf-8")
+    return manifest
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny wav2vec 2.0 checkpoint; tests that change it copy it."""
+    return write_checkpoint(tmp_path_factory.mktemp("checkpoint"))
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """The repository's configurations, before any export."""
+    folder = tmp_path / "model_repository"
+    for config in (ROOT / "model_repository").glob("*/config.pbtxt"):
+        target = folder / config.parent.name
+        (target / "1").mkdir(parents=True)
+        shutil.copy(config, target)
+    return folder
+
+
+@pytest.fixture
+def snapshot() -> Callable[[Path], dict[str, bytes]]:
+    """Every file below a folder, and what is in it."""
+    return lambda folder: {
+        str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
+    }

@@ -1,0 +1,21 @@
+"""The graph of IndicWav2Vec-Hindi's architecture, as it leaves the exporter."""
+
+from pathlib import Path
+
+from shrota_export.checkpoint import find_checkpoint
+from shrota_export.exporters import Exporter, export_graph
+from shrota_export.graph.engine import AcousticEngine
+from shrota_export.loading import load_model
+from shrota_export.manifest import count_nodes
+from shrota_export.random_checkpoint import Shape, write_random_checkpoint
+
+
+def test_a_twin_of_24_layers_has_just_the_nodes_that_its_architecture_has(tmp_path: Path) -> None:
+    """LayerNormalization: 7 convolutions, the projection, 2 a layer, the encoder. MatMul: 8 a layer (4 projections,
+    scores, context, 2 feed-forward), the projection, the head. Conv: 7 of the extractor, 1 of the positions.
+    """
+    write_random_checkpoint(tmp_path / "twin", "indicwav2vec-hindi", Shape(layers=24, hidden_size=64), seed=0)
+    engine = AcousticEngine(load_model(find_checkpoint(str(tmp_path / "twin"))), normalize=True).eval()
+    nodes = count_nodes(export_graph(engine, tmp_path / "model.onnx", Exporter.TORCHSCRIPT))
+    assert (nodes["LayerNormalization"], nodes["MatMul"], nodes["Conv"]) == (57, 194, 8)
+    assert (nodes["Gemm"], nodes["Softmax"]) == (0, 24)

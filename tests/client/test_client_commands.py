@@ -1,0 +1,273 @@
+"""The commands ``shrota transcribe`` and ``shrota score`` as a user runs them, against a server in this process."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from shrota_client import cli
+from shrota_client.commands.options import parse_parameter
+from shrota_testing.fake_triton import Answer, FakeTriton, Seen, serve
+
+TEXTS = {1: "एक", 2: "मेरा नाम राम है", 3: "तीन"}
+"""What the server hears in audio of so many seconds."""
+
+
+def hear(seen: Seen) -> Answer:
+    if seen.parameters.get("engine") == "none":
+        return ("INVALID_ARGUMENT", "unknown engine 'none': use acoustic_onnx")
+    return TEXTS[seen.samples.size // 16000]
+
+
+@pytest.fixture
+def fake() -> FakeTriton:
+    return FakeTriton(hear)
+
+
+@pytest.fixture
+def server(fake: FakeTriton, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    with serve("grpc", fake) as url:
+        monkeypatch.setenv("SHROTA_SERVER", url)
+        yield url
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with audio of 1, 2 and 3 s and a manifest; the last reference is wrong."""
+    for seconds in TEXTS:
+        soundfile.write(tmp_path / f"{seconds}.wav", np.zeros(8000 * seconds), 8000)
+    references = {1: "एक।", 2: "मेरा काम राम है", 3: "तीन"}
+    lines = (json.dumps({"audio": f"{seconds}.wav", "text": text}) for seconds, text in references.items())
+    (tmp_path / "set.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+class Shrota:
+    """Runs the command line in this process."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self._monkeypatch = monkeypatch
+        self._capsys = capsys
+        self.out = self.err = ""
+
+    def __call__(self, *arguments: str) -> int:
+        """The exit code; what was printed is in ``out`` and ``err``."""
+        self._monkeypatch.setattr(sys, "argv", ["shrota", *arguments])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        self.out, self.err = self._capsys.readouterr()
+        return int(caught.value.code or 0)
+
+
+@pytest.fixture
+def shrota(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shrota:
+    return Shrota(monkeypatch, capsys)
+
+
+def test_help_lists_the_commands(shrota: Shrota) -> None:
+    assert shrota("--help") == 0
+    assert "transcribe" in shrota.out
+    assert "score" in shrota.out
+
+
+def test_one_file_prints_its_transcript(shrota: Shrota, server: str, folder: Path) -> None:
+    assert shrota("transcribe", "2.wav") == 0
+    assert shrota.out == "मेरा नाम राम है\n"
+    assert shrota.err == ""
+
+
+def test_files_folders_and_manifests_together(shrota: Shrota, server: str, folder: Path) -> None:
+    assert shrota("transcribe", "3.wav", "set.jsonl", "[12].wav", str(folder)) == 0
+    names = [line.split("\t")[0] for line in shrota.out.splitlines()]
+    assert names == ["3.wav", "1.wav", "2.wav", "3.wav", "1.wav", "2.wav", *(f"{folder}/{n}.wav" for n in (1, 2, 3))]
+
+
+def test_standard_input(shrota: Shrota, server: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(Path("3.wav").read_bytes())))
+    assert shrota("transcribe", "-") == 0
+    assert shrota.out == "तीन\n"
+
+
+def test_options_become_request_parameters(shrota: Shrota, server: str, folder: Path, fake: FakeTriton) -> None:
+    options = ["--engine", "acoustic_trt", "-p", "beam_width=32", "-p", "lm_weight=0.5", "-p", "hotwords=राम,सीता"]
+    assert shrota("transcribe", "1.wav", "--timeout", "7", *options) == 0
+    parameters = fake.seen[0].parameters
+    assert 6e6 < parameters.pop("timeout") <= 7e6
+    assert parameters == {"engine": "acoustic_trt", "beam_width": 32, "lm_weight": 0.5, "hotwords": "राम,सीता"}
+
+
+@pytest.mark.parametrize(
+    ("pair", "expected"),
+    [
+        ("a=1", ("a", 1)),
+        ("a=1.5", ("a", 1.5)),
+        ("a=true", ("a", True)),
+        ("a=b=c", ("a", "b=c")),
+        ("a=", ("a", "")),
+        ("a=[1]", ("a", "[1]")),
+    ],
+)
+def test_parameter_values(pair: str, expected: tuple[str, object]) -> None:
+    assert parse_parameter(pair) == expected
+
+
+def test_a_failed_file_costs_no_other(shrota: Shrota, server: str, folder: Path) -> None:
+    Path("text.wav").write_text("no audio", encoding="utf-8")
+    assert shrota("transcribe", "missing.wav", "1.wav", "text.wav", "3.wav") == 1
+    assert shrota.out == "1.wav\tएक\n3.wav\tतीन\n"
+    first, missing, text = shrota.err.splitlines()
+    assert first == "shrota: error: 2 of 4 files failed:"
+    assert missing == "  there is no file missing.wav: check the path"
+    assert text.startswith("  text.wav is not audio that libsndfile reads")
+
+
+def test_a_refused_request_is_one_line(shrota: Shrota, server: str, folder: Path) -> None:
+    assert shrota("transcribe", "1.wav", "--engine", "none") == 1
+    assert shrota.err == "shrota: error: unknown engine 'none': use acoustic_onnx\n"
+
+
+def test_no_server_is_one_line_however_many_files(shrota: Shrota, folder: Path) -> None:
+    for command in (["transcribe", "1.wav", "2.wav", "3.wav"], ["score", "set.jsonl"]):
+        assert shrota(*command, "--server", "127.0.0.1:9") == 1
+        assert shrota.out == ""
+        assert shrota.err == (
+            "shrota: error: no server at 127.0.0.1:9: start one with `shrota serve`, "
+            "or give another address (--server, SHROTA_SERVER)\n"
+        )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["1.wav", "--server", "ftp://x"], "has the unknown scheme 'ftp'"),
+        (["1.wav", "--timeout", "0"], "must be a positive number of seconds"),
+        (["1.wav", "-p", "beam"], "is not NAME=VALUE"),
+        (["1.wav", "-p", "priority=1"], "reserved by Triton"),
+        (["1.wav", "--ca-cert", "missing.pem"], "cannot read the TLS file missing.pem"),
+        (["1.wav", "--client-cert", "1.wav"], "belong together"),
+        (["1.wav", "2.wav", "-f", "srt"], "give a folder with --output FOLDER/"),
+        (["missing.jsonl"], "cannot read missing.jsonl"),
+    ],
+)
+def test_mistakes_are_one_line(shrota: Shrota, server: str, folder: Path, arguments: list[str], message: str) -> None:
+    assert shrota("transcribe", *arguments) == 1
+    assert shrota.err.startswith("shrota: error: ")
+    assert message in shrota.err
+    assert shrota.err.count("\n") == 1
+
+
+def test_subtitles_into_a_folder(shrota: Shrota, server: str, folder: Path) -> None:
+    assert shrota("transcribe", "set.jsonl", "-f", "vtt", "-o", "out/") == 0
+    assert sorted(path.name for path in Path("out").iterdir()) == ["1.vtt", "2.vtt", "3.vtt"]
+    assert Path("out/1.vtt").read_text(encoding="utf-8") == "WEBVTT\n\n00:00:00.000 --> 00:00:01.000\nएक\n"
+
+
+def test_score_of_a_server(shrota: Shrota, server: str, folder: Path) -> None:
+    assert shrota("score", "set.jsonl", "--details") == 0
+    lines = shrota.out.splitlines()
+    assert lines[0] == "1.wav (1.0 s)"
+    assert lines[1:3] == ["  transcript  एक", "  reference   एक"]
+    assert lines[3].startswith("  word error rate 0.0 %, character error rate 0.0 %, real-time factor 0.")
+    assert "total: 3 utterances, 6.0 s of audio in " in shrota.out
+    assert (
+        "word error rate 16.7 % (95 % interval 0.0 to 25.0 %): 1 substituted, 0 deleted, 0 inserted, of 6 words"
+        in lines
+    )
+    assert lines[-1].strip() == "मेरा [-काम-]{+नाम+} राम है"
+
+
+def test_score_as_json(shrota: Shrota, server: str, folder: Path) -> None:
+    assert shrota("score", "set.jsonl", "--json", "--details") == 0
+    report = json.loads(shrota.out)
+    assert report["word_error_rate"]["value"] == pytest.approx(1 / 6)
+    assert report["word_error_rate"]["substitutions"] == 1
+    assert report["word_error_rate"]["reference_length"] == 6
+    assert report["interval"]["seed"] == 0
+    assert report["failed"] == []
+    assert [utterance["word_error_rate"] for utterance in report["utterances"]] == [0, 0.25, 0]
+    assert all(utterance["real_time_factor"] > 0 for utterance in report["utterances"])
+
+
+def test_score_of_transcripts_made_before(shrota: Shrota, server: str, folder: Path, fake: FakeTriton) -> None:
+    assert shrota("transcribe", "set.jsonl", "-f", "jsonl", "-o", "heard.jsonl") == 0
+    before = len(fake.seen)
+    assert shrota("score", "set.jsonl", "--hypotheses", "heard.jsonl", "--details") == 0
+    assert len(fake.seen) == before
+    assert "word error rate 16.7 %" in shrota.out
+    assert "real-time factor" in shrota.out
+
+
+def test_transcripts_that_do_not_cover_the_manifest(shrota: Shrota, folder: Path) -> None:
+    hypotheses = Path("heard.jsonl")
+    hypotheses.write_text('{"audio": "1.wav", "text": "एक"}\n', encoding="utf-8")
+    assert shrota("score", "set.jsonl", "--hypotheses", "heard.jsonl") == 1
+    assert "has no transcript of 2.wav and 1 others of 3" in shrota.err
+    hypotheses.write_text('{"audio": "1.wav", "error": "no such file"}\n', encoding="utf-8")
+    assert shrota("score", "set.jsonl", "--hypotheses", "heard.jsonl") == 1
+    assert "heard.jsonl, line 1: it failed (no such file): transcribe 1.wav again" in shrota.err
+
+
+def test_a_server_and_transcripts_exclude_each_other(shrota: Shrota, folder: Path) -> None:
+    assert shrota("score", "set.jsonl", "--hypotheses", "x.jsonl", "--server", "127.0.0.1:9") == 2
+    assert "exclude each other" in shrota.err
+
+
+def test_utterances_that_fail_are_not_scored_and_said(shrota: Shrota, server: str, folder: Path) -> None:
+    Path("2.wav").unlink()
+    assert shrota("score", "set.jsonl") == 1
+    assert "total: 2 utterances" in shrota.out
+    assert "1 of 3 files failed" in shrota.err
+
+
+def run_shrota(*arguments: str, **environment: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-c", "from shrota_client.cli import main; main()", *arguments]
+    return subprocess.Popen(
+        command,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def test_output_is_utf8_in_a_locale_that_is_not(server: str, folder: Path) -> None:
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": ""}
+    out, err = run_shrota("transcribe", "2.wav", **locale).communicate(timeout=60)
+    assert err == b""
+    assert out.decode("utf-8") == "मेरा नाम राम है\n"
+
+
+@pytest.mark.parametrize("scheme", ["grpc", "http"])
+def test_ctrl_c_ends_requests_on_their_way(scheme: str, folder: Path) -> None:
+    arrived, release = threading.Event(), threading.Event()
+
+    def hang(_: Seen) -> Answer:
+        arrived.set()
+        release.wait(30)
+        return "never"
+
+    with serve(scheme, FakeTriton(hang)) as url:
+        process = run_shrota("transcribe", "1.wav", "2.wav", "--server", url)
+        try:
+            assert arrived.wait(30)
+            start = time.monotonic()
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=10)
+        finally:
+            process.kill()
+            release.set()
+    assert time.monotonic() - start < 5
+    assert process.returncode == 1
+    assert out == b""
+    assert b"Traceback" not in err

@@ -1,16 +1,22 @@
-"""Triton's log: kept, shown, and searched for the one line that says why a start failed."""
+"""Triton's log: kept and shown."""
 
 import re
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
 
 KEPT_LINES = 2000
 LEVELS = {"error": "EF", "warning": "EFW", "info": "EFWI", "debug": "EFWIDV"}
 # glog: one letter for the level, then month and day: I1122 17:17:54.085972 5307 model_lifecycle.cc:472] "text"
+_HARMLESS = (
+    "CudaDriverHelper has not been initialized",
+    "pinned system memory",
+    "DCGM unable to start",
+    "Failed to initialize NVML",
+    "CUDA driver version is insufficient",
+)
 _PREFIX = re.compile(r"^([IWEFDV])\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ [^\]]*\] ?")
 
 
@@ -34,7 +40,8 @@ class Log:
             self.lines.append(line)
             if (match := _PREFIX.match(line)) is not None:
                 self._level = match[1]
-            if self._level in self._shown:  # lines without a prefix go with the one before them
+            # lines without a prefix go with the one before them
+            if self._level in self._shown and not is_harmless(line):
                 sys.stderr.write(line + "\n")
 
     def close(self, timeout_s: float = 2.0) -> None:
@@ -46,12 +53,11 @@ class Log:
                 self._file.close()
 
 
+def is_harmless(line: str) -> bool:
+    """Whether it is one of Triton's complaints about a machine without a GPU, which no run needs."""
+    return any(words in line for words in _HARMLESS)
+
+
 def message(line: str) -> str:
     """A log line without its prefix and quotes."""
     return _PREFIX.sub("", line).strip().strip('"')
-
-
-def find_cause(lines: Iterable[str]) -> str:
-    """The cause of a failed start, in one line, from Triton's log."""
-    errors = [message(line) for line in lines if line.startswith(("E", "F"))]
-    return errors[-1] if errors else "its log says nothing"

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
@@ -74,12 +73,18 @@ class Process:
         self.log.close()
         return True
 
-    def exit_code(self) -> int | None:
-        """Exit code of the ended tritonserver, negative for a signal; None if nobody knows."""
+    def describe_exit(self) -> str:
+        """How the ended tritonserver ended: "exit code 1", "signal SIGSEGV"."""
         try:
-            return int(self._read_report("exit"))
+            code = int(self._read_report("exit"))
         except ValueError:
-            return None
+            return "its guardian was killed"
+        if code >= 0:
+            return f"exit code {code}"
+        try:
+            return f"signal {signal.Signals(-code).name}"
+        except ValueError:
+            return f"signal {-code}"
 
     def stop(self) -> None:
         """Ends tritonserver within 10 s: politely, then by force."""
@@ -97,7 +102,3 @@ class Process:
         """Ends tritonserver and its stubs at once; the guardian still cleans up."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
-
-    def wait_started_s(self, since: float) -> float:
-        """Seconds since ``since`` on the monotonic clock."""
-        return time.monotonic() - since

@@ -1,24 +1,28 @@
 """A running Triton server as a context manager."""
 
+import os
+import threading
 import time
 from collections.abc import Sequence
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from shrota_server import ports as port_choice
-from shrota_server.errors import RepositoryError, ServerError, StartError
+from shrota_server.control import Control
+from shrota_server.diagnosis import PORT_IN_USE, find_cause
+from shrota_server.errors import RepositoryError, ServerError, StartError, StoppedError
 from shrota_server.installation import Installation, find_installation
 from shrota_server.instance import Instance, sweep
-from shrota_server.log import find_cause
 from shrota_server.ports import Ports
 from shrota_server.process import Process
+from shrota_server.supervisor import Supervisor
 
 # Triton waits so long for requests in flight when it is told to stop
 EXIT_TIMEOUT_S = 4
 POLL_S = 0.05
 PORT_ATTEMPTS = 3
+NO_LOG = Path(os.devnull)
 
 
 class TritonServer:
@@ -39,6 +43,7 @@ class TritonServer:
         ready_timeout_s: seconds that loading may take.
         log_path: where Triton's log goes; None for a file in the server's private folder, removed with it.
         show_level: also shows the log from this level up ("error", "warning", "info", "debug") on standard error.
+        supervise: brings back Python models whose process dies (see :mod:`shrota_server.supervisor`).
 
     Raises:
         ServerError: on entry, if the server cannot start; the text is one line that says why.
@@ -52,9 +57,10 @@ class TritonServer:
         grpc_port: int = 0,
         metrics_port: int = 0,
         host: str = "127.0.0.1",
-        ready_timeout_s: float = 120,
+        ready_timeout_s: float = 300,
         log_path: Path | None = None,
         show_level: str | None = None,
+        supervise: bool = False,
     ) -> None:
         self.repository = Path(repository)
         self.models = list(models)
@@ -65,7 +71,11 @@ class TritonServer:
         self._wanted_ports = self.ports
         self._ready_timeout_s = ready_timeout_s
         self._show_level = show_level
+        self._supervise = supervise
         self._process: Process | None = None
+        self._supervisor: Supervisor | None = None
+        self._stopping = threading.Event()
+        self._changing = threading.RLock()
 
     @property
     def http_url(self) -> str:
@@ -104,20 +114,54 @@ class TritonServer:
         """Process id of tritonserver."""
         return self.process.pid
 
+    @property
+    def control(self) -> Control:
+        """Triton's health and model control."""
+        return Control(self._reachable_host.strip("[]"), self.ports.http)
+
+    def is_running(self) -> bool:
+        """Whether tritonserver runs."""
+        with self._changing:
+            return self._process is not None and self._process.is_running()
+
+    def is_ready(self) -> bool:
+        """Whether the server and every model answer that they are ready."""
+        return self.control.is_ready(self.models)
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Waits until tritonserver ends; False if the time is over before.
+
+        Raises:
+            StoppedError: it ended by itself.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while self.is_running():
+            if deadline is not None and time.monotonic() > deadline:
+                return False
+            time.sleep(4 * POLL_S)
+        if not self._stopping.is_set():
+            process = self.process
+            process.wait()
+            raise StoppedError(f"tritonserver ended by itself ({process.describe_exit()}): {self._log_hint()}")
+        return True
+
     def __enter__(self) -> Self:
         """Starts the server; returns when all models are ready."""
         check_repository(self.repository, self.models)
         sweep()
+        self._stopping.clear()
         for attempt in range(PORT_ATTEMPTS):
             self.ports = port_choice.choose(self._wanted_ports, self.host)
             try:
                 self._start()
             except StartError as error:
                 # somebody took a port that we chose between our look and Triton's bind
-                if "in use" not in str(error) or attempt == PORT_ATTEMPTS - 1:
+                if PORT_IN_USE not in str(error) or attempt == PORT_ATTEMPTS - 1:
                     raise
             else:
                 break
+        if self._supervise:
+            self._supervisor = Supervisor(self, self._ready_timeout_s)
         return self
 
     def __exit__(
@@ -128,9 +172,34 @@ class TritonServer:
 
     def stop(self) -> None:
         """Ends the server within 10 s; nothing of it stays. Does nothing if it does not run."""
-        process, self._process = self._process, None
+        self._stopping.set()  # a restart that is under way gives up
+        supervisor, self._supervisor = self._supervisor, None
+        if supervisor is not None:
+            supervisor.stop()
+        with self._changing:
+            process, self._process = self._process, None
         if process is not None:
             process.stop()
+
+    def kill(self) -> None:
+        """Ends the server at once, without waiting for requests in flight; ``stop`` still has to follow."""
+        self._stopping.set()
+        process = self._process
+        if process is not None:
+            process.kill()
+
+    def restart(self) -> None:
+        """Ends tritonserver at once and starts it again on the same ports; requests in flight lose their connection.
+
+        Raises:
+            ServerError: it did not start again, or it is being stopped.
+        """
+        with self._changing:
+            if self._stopping.is_set() or self._process is None:
+                raise ServerError("the server is being stopped")
+            self._process.kill()
+            self._process.stop()
+            self._start()
 
     def _start(self) -> None:
         instance = Instance.create()
@@ -143,9 +212,9 @@ class TritonServer:
             raise
         self._process = Process(command, installation.environment, instance, self.log_path, self._show_level)
         try:
-            self._wait_ready()
+            self._wait_ready(self._process)
         except BaseException:
-            self.stop()
+            self._process.stop()
             raise
 
     def _command(self, installation: Installation, instance: Instance) -> list[str]:
@@ -161,33 +230,24 @@ class TritonServer:
         command += ["--exit-timeout-secs", str(EXIT_TIMEOUT_S)]
         return command
 
-    def _wait_ready(self) -> None:
+    def _wait_ready(self, process: Process) -> None:
         deadline = time.monotonic() + self._ready_timeout_s
         while not self.is_ready():
-            if not self.process.is_running():
-                self.process.wait()
-                raise StartError(find_cause(self.process.log.lines))
+            if self._stopping.is_set():
+                raise StartError("the server is being stopped")
+            if not process.is_running():
+                process.wait()
+                raise StartError(find_cause(process.log.lines))
             if time.monotonic() > deadline:
-                raise StartError(f"the server was not ready within {self._ready_timeout_s:g} s: see its log")
+                raise StartError(f"the server was not ready within {self._ready_timeout_s:g} s: {self._log_hint()}")
             time.sleep(POLL_S)
+        if not process.is_running():  # somebody else answered on our port
+            raise StartError(find_cause(process.log.lines))
 
-    def is_ready(self) -> bool:
-        """Whether the server and every model answer that they are ready."""
-        paths = ["/v2/health/ready", *(f"/v2/models/{model}/ready" for model in self.models)]
-        host, port = self._reachable_host.strip("[]"), self.ports.http
-        connection = HTTPConnection(host, port, timeout=5)
-        try:
-            for path in paths:
-                connection.request("GET", path)
-                response = connection.getresponse()
-                response.read()
-                if response.status != 200:  # noqa: PLR2004 - HTTP's OK
-                    return False
-        except (OSError, HTTPException):
-            return False
-        finally:
-            connection.close()
-        return True
+    def _log_hint(self) -> str:
+        if self._wanted_log_path is not None and self._wanted_log_path != NO_LOG:
+            return f"see {self._wanted_log_path}"
+        return "see its log (`--log-file FILE`)"
 
 
 def check_repository(repository: Path, models: Sequence[str]) -> None:

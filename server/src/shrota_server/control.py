@@ -1,0 +1,77 @@
+"""Triton's health and model control over HTTP."""
+
+import json
+from dataclasses import dataclass
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
+from typing import Any
+from urllib.parse import quote
+
+from shrota_server.errors import ServerError
+
+
+@dataclass(frozen=True)
+class Control:
+    """One server's control interface. Every call opens its own connection, so that any thread may use it."""
+
+    host: str
+    port: int
+    timeout_s: float = 5
+
+    def is_ready(self, models: list[str]) -> bool:
+        """Whether the server and all ``models`` say that they are ready; False also if there is no answer."""
+        paths = ["/v2/health/ready", *(f"/v2/models/{quote(model)}/ready" for model in models)]
+        try:
+            return all(self._call("GET", path)[0] == HTTPStatus.OK for path in paths)
+        except (OSError, HTTPException):
+            return False
+
+    def is_model_ready(self, model: str) -> bool:
+        """Whether the model says that it is ready; it does so too when its process has died."""
+        return self.is_ready([model])
+
+    def reload(self, model: str, timeout_s: float) -> None:
+        """Loads a model anew although nothing of it has changed on disk.
+
+        Triton does nothing if configuration and files are as they were. So it gets its own configuration back with
+        another value of a setting that does nothing here (from how many buffers on a GPU would gather them itself).
+        A parameter would not do: models may refuse parameters that they do not know. What depends on the model (an
+        ensemble) is loaded anew by Triton; all others go on.
+
+        Raises:
+            ServerError: Triton refused, or did not answer.
+        """
+        path = f"/v2/models/{quote(model)}/config"
+        try:
+            status, answer = self._call("GET", path)
+            if status != HTTPStatus.OK:
+                raise ServerError(f"Triton does not tell the configuration of model {model}: {_error_text(answer)}")
+            config = json.loads(answer)
+            optimization = config.setdefault("optimization", {})
+            optimization["gather_kernel_buffer_threshold"] = (
+                int(optimization.get("gather_kernel_buffer_threshold", 0)) + 1
+            )
+            body = json.dumps({"parameters": {"config": json.dumps(config)}})
+            status, answer = self._call("POST", f"/v2/repository/models/{quote(model)}/load", body, timeout_s)
+        except (OSError, HTTPException, ValueError) as error:
+            raise ServerError(f"Triton does not answer: {error}") from error
+        if status != HTTPStatus.OK:
+            raise ServerError(_error_text(answer))
+
+    def _call(self, method: str, path: str, body: str | None = None, timeout_s: float | None = None) -> tuple[int, bytes]:
+        connection = HTTPConnection(self.host, self.port, timeout=timeout_s or self.timeout_s)
+        try:
+            connection.request(method, path, body)
+            response = connection.getresponse()
+            return response.status, response.read()
+        finally:
+            connection.close()
+
+
+def _error_text(answer: bytes) -> str:
+    try:
+        parsed: Any = json.loads(answer)
+        text = str(parsed["error"])
+    except (ValueError, KeyError, TypeError):
+        text = answer.decode("utf-8", errors="replace")
+    return " ".join(text.split("At:")[0].split())

@@ -29,7 +29,7 @@ class TritonPythonModel:
         try:
             settings = load_settings(args["model_config"], version_folder / "frontend.json")
         except AcousticError as error:
-            raise pb_utils.TritonModelException(f"acoustic: {error}") from None
+            raise pb_utils.TritonModelException(str(error)) from None
         self._scheduler = Scheduler(
             settings, TritonEngine(pb_utils), triton_metrics(pb_utils, args["model_name"], settings.engines)
         )

@@ -1,22 +1,110 @@
-"""``shrota serve``: a Triton server for a Shrota model repository."""
+"""``shrota serve``: a Triton server for a Shrota model repository, until it is told to stop."""
 
+import logging
 import signal
 from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
 
 import click
 
-
-@click.command()
-@click.option("--repository", type=click.Path(path_type=Path), default="model_repository", show_default=True)
-@click.option("--http-port", default=8000, show_default=True, help="Port of HTTP; 0 for a free one.")
-@click.option("--grpc-port", default=8001, show_default=True, help="Port of gRPC; 0 for a free one.")
-@click.option("--metrics-port", default=8002, show_default=True, help="Port of the metrics; 0 for a free one.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-def serve(repository: Path, http_port: int, grpc_port: int, metrics_port: int, host: str) -> None:
-    """Serve a model repository with Triton."""
+if TYPE_CHECKING:
     from shrota_server.server import TritonServer
 
-    models = ["asr", "acoustic_onnx"]
-    with TritonServer(repository, models, http_port, grpc_port, metrics_port, host, show_level="warning") as server:
-        click.echo(f"gRPC {server.grpc_url}  HTTP {server.http_url}  metrics {server.metrics_url}/metrics")
-        signal.sigwait({signal.SIGINT, signal.SIGTERM})
+LEVELS = ["error", "warning", "info", "debug"]
+LOOK_S = 0.2
+
+
+class Interrupted(BaseException):
+    """A signal asked us to stop; no error, and nothing that catches errors may catch it."""
+
+
+@click.command()
+@click.option(
+    "--repository",
+    type=click.Path(path_type=Path, file_okay=False),
+    default="model_repository",
+    show_default=True,
+    help="The model repository; it may be read-only.",
+)
+@click.option("--http-port", default=8000, show_default=True, help="Port of HTTP; 0 for any free one.")
+@click.option("--grpc-port", default=8001, show_default=True, help="Port of gRPC; 0 for any free one.")
+@click.option("--metrics-port", default=8002, show_default=True, help="Port of the metrics; 0 for any free one.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all.")
+@click.option(
+    "--engine",
+    "engines",
+    multiple=True,
+    default=["acoustic_onnx"],
+    show_default=True,
+    help="Engine to load beside asr; may be given several times.",
+)
+@click.option("--model", "models", multiple=True, help="Load these models instead of asr and the engines.")
+@click.option("--ready-timeout", default=600.0, show_default=True, help="Seconds that loading may take.")
+@click.option(
+    "--log-level", type=click.Choice(LEVELS), default="warning", show_default=True, help="What of Triton's log to show."
+)
+@click.option("--log-file", type=click.Path(path_type=Path, dir_okay=False), help="Also write Triton's whole log here.")
+def serve(
+    repository: Path,
+    http_port: int,
+    grpc_port: int,
+    metrics_port: int,
+    host: str,
+    engines: tuple[str, ...],
+    models: tuple[str, ...],
+    ready_timeout: float,
+    log_level: str,
+    log_file: Path | None,
+) -> None:
+    """Serves a model repository with Triton until Ctrl-C or SIGTERM.
+
+    Uses the tritonserver on the PATH (NVIDIA's container), else the one that nvidia-pytriton brings. A Python model
+    whose process dies is brought back. A second Ctrl-C does not wait for requests in flight.
+    """
+    from shrota_server.server import NO_LOG, TritonServer
+
+    logging.basicConfig(format="shrota: %(message)s", level=logging.WARNING)
+    names = list(models) or ["asr", *dict.fromkeys(engines)]
+    server = TritonServer(
+        repository,
+        names,
+        http_port,
+        grpc_port,
+        metrics_port,
+        host,
+        ready_timeout_s=ready_timeout,
+        log_path=log_file or NO_LOG,
+        show_level=log_level,
+        supervise=True,
+    )
+    _handle_signals(server)
+    try:
+        click.echo(f"loading {', '.join(names)} from {repository} ...", err=True)
+        with server:
+            click.echo(f"gRPC     {server.grpc_url}")
+            click.echo(f"HTTP     {server.http_url}")
+            click.echo(f"metrics  http://{server.metrics_url}/metrics")
+            click.echo("ready; Ctrl-C stops it", err=True)
+            while not server.wait(LOOK_S):
+                pass
+    except Interrupted:
+        click.echo("stopped", err=True)
+
+
+def _handle_signals(server: "TritonServer") -> None:
+    """The first signal raises Interrupted; those after it end Triton at once."""
+    interrupted = False
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        del frame
+        nonlocal interrupted
+        if interrupted:
+            server.kill()
+            return
+        interrupted = True
+        click.echo(f"{signal.Signals(number).name}: stopping ...", err=True)
+        raise Interrupted
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, handle)

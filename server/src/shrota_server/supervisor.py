@@ -110,10 +110,10 @@ class Supervisor:
             try:
                 self._bring_back(model)
             except ServerError as error:
-                if self._stopping.is_set() or not self._server.is_running():
+                if self._stopping.is_set():
                     return
-                self._due[model] = time.monotonic() + max(1.0, self._backoff.delay_s(model))
                 logger.error("model %s could not be brought back: %s", model, error)  # noqa: TRY400 - one line
+                self._due[model] = time.monotonic() + max(1.0, self._backoff.delay_s(model))
             else:
                 self._due.pop(model, None)
                 logger.warning("model %s serves again, after %.1f s", model, time.monotonic() - now)

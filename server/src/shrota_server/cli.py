@@ -46,6 +46,7 @@ class Interrupted(BaseException):
 )
 @click.option("--log-file", type=click.Path(path_type=Path, dir_okay=False), help="Also write Triton's whole log here.")
 def serve(
+    *,
     repository: Path,
     http_port: int,
     grpc_port: int,
@@ -62,17 +63,17 @@ def serve(
     Uses the tritonserver on the PATH (NVIDIA's container), else the one that nvidia-pytriton brings. A Python model
     whose process dies is brought back. A second Ctrl-C does not wait for requests in flight.
     """
-    from shrota_server.server import NO_LOG, TritonServer
+    from shrota_server.server import NO_LOG, TritonServer  # noqa: PLC0415 - `shrota --help` stays quick
 
     logging.basicConfig(format="shrota: %(message)s", level=logging.WARNING)
     names = list(models) or ["asr", *dict.fromkeys(engines)]
     server = TritonServer(
         repository,
         names,
-        http_port,
-        grpc_port,
-        metrics_port,
-        host,
+        http_port=http_port,
+        grpc_port=grpc_port,
+        metrics_port=metrics_port,
+        host=host,
         ready_timeout_s=ready_timeout,
         log_path=log_file or NO_LOG,
         show_level=log_level,

@@ -58,7 +58,9 @@ class Control:
         if status != HTTPStatus.OK:
             raise ServerError(_error_text(answer))
 
-    def _call(self, method: str, path: str, body: str | None = None, timeout_s: float | None = None) -> tuple[int, bytes]:
+    def _call(
+        self, method: str, path: str, body: str | None = None, timeout_s: float | None = None
+    ) -> tuple[int, bytes]:
         connection = HTTPConnection(self.host, self.port, timeout=timeout_s or self.timeout_s)
         try:
             connection.request(method, path, body)

@@ -25,14 +25,16 @@ def _shared_library(line: str, _: Sequence[str]) -> str | None:
     if match is None:
         return None
     package = re.sub(r"\.so.*", "", match[1])
-    remedy = f"on Debian and Ubuntu run `apt-get install {package}`" if package.startswith("libpython") else "install it"
+    is_python = package.startswith("libpython")
+    remedy = f"on Debian and Ubuntu run `apt-get install {package}`" if is_python else "install it"
     return f"Triton needs the shared library {match[1]}, which is not installed: {remedy}"
 
 
 def _shared_memory(line: str, _: Sequence[str]) -> str | None:
     if "hared memory" not in line or "No space left" not in line:
         return None
-    return "/dev/shm is full: free some of it, or give the container more, e.g. `docker run --shm-size=1g`"
+    remedy = "free some of it, or give the container more, e.g. `docker run --shm-size=1g`"
+    return f"the shared memory (/dev/shm) is full: {remedy}"
 
 
 def _port(line: str, _: Sequence[str]) -> str | None:
@@ -40,16 +42,16 @@ def _port(line: str, _: Sequence[str]) -> str | None:
     if match is None:
         return None
     option = _OPTIONS.get(match[1].upper(), "another port option")
-    return f"port {match[2].rpartition(':')[2]} is {PORT_IN_USE}: stop what listens there, or give another with {option}"
+    port = match[2].rpartition(":")[2]
+    return f"port {port} is {PORT_IN_USE}: stop what listens there, or give another with {option}"
 
 
 def _bad_config(line: str, lines: Sequence[str]) -> str | None:
     match = re.search(r"Poll failed for model directory '([^']+)': (.*)", message(line))
     if match is None:
         return None
-    details = [
-        found[1] for other in lines if (found := re.search(r"Error parsing text-format inference.ModelConfig: (.*)", other))
-    ]
+    parser = re.compile(r"Error parsing text-format inference\.ModelConfig: (.*)")
+    details = [found[1] for other in lines if (found := parser.search(other))]
     return f"config.pbtxt of model {match[1]} cannot be read: {details[-1] if details else match[2]}"
 
 
@@ -79,7 +81,8 @@ def _last_line(_: str, lines: Sequence[str]) -> str | None:
 def _without_kind(text: str) -> str:
     """An error's text without the kinds before it and the Python stack after it (whose newlines are escaped)."""
     text = re.split(r"\\n\\nAt:|\\n *At:", text)[0].replace("\\n", " ")
-    return re.sub(r"^(?:(?:Internal|Invalid argument|Not found|Unavailable|TritonModelException): )+", "", text).rstrip(" ;")
+    kinds = r"^(?:(?:Internal|Invalid argument|Not found|Unavailable|TritonModelException): )+"
+    return re.sub(kinds, "", text).rstrip(" ;")
 
 
 Finder = Callable[[str, Sequence[str]], str | None]

@@ -31,7 +31,8 @@ class PortInUseError(ServerError, OSError):
 
     def __init__(self, port: int, host: str, option: str) -> None:
         super().__init__(
-            f"port {port} of {host} is in use: stop what listens there, or give another with {option} (0 is any free one)"
+            f"port {port} of {host} is in use: stop what listens there, "
+            f"or give another with {option} (0 is any free one)"
         )
 
 

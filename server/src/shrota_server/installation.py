@@ -1,4 +1,4 @@
-"""Finds a ``tritonserver`` to run: the one on the PATH (NVIDIA's container), else the one inside ``nvidia-pytriton``."""
+"""Finds a ``tritonserver``: the one on the PATH (NVIDIA's container), else the one inside ``nvidia-pytriton``."""
 
 import ctypes.util
 import importlib.util

@@ -53,6 +53,7 @@ class TritonServer:
         self,
         repository: Path,
         models: Sequence[str],
+        *,
         http_port: int = 0,
         grpc_port: int = 0,
         metrics_port: int = 0,

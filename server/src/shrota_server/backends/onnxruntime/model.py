@@ -11,6 +11,7 @@ from typing import Any
 import onnxruntime as ort
 import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
+
 from shrota_onnxruntime.batch import Arrays, Item, run_items
 from shrota_onnxruntime.session import EngineFileError, one_line, open_session, run_options
 from shrota_onnxruntime.settings import SettingsError, read_settings
@@ -33,9 +34,7 @@ class TritonPythonModel:
         config = json.loads(args["model_config"])
         folder = Path(args["model_repository"]) / args["model_version"]
         try:
-            settings = read_settings(
-                config, folder, args["model_instance_kind"], int(args["model_instance_device_id"])
-            )
+            settings = read_settings(config, folder, args["model_instance_kind"], int(args["model_instance_device_id"]))
             self._session = open_session(settings)
         except SettingsError as error:
             raise pb_utils.TritonModelException(f"config.pbtxt of {args['model_name']}: {error}") from error
@@ -51,8 +50,7 @@ class TritonPythonModel:
                 f"{args['model_name']}: instance on a GPU, but onnxruntime runs on the CPU: install onnxruntime-gpu"
             )
         pb_utils.Logger.log_info(
-            f"{args['model_name']}: onnxruntime {ort.__version__}, {providers[0]}, "
-            f"{settings.intra_op_threads} threads"
+            f"{args['model_name']}: onnxruntime {ort.__version__}, {providers[0]}, {settings.intra_op_threads} threads"
         )
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:

@@ -16,7 +16,7 @@ class StubWatch:
     """Looks at the children of one tritonserver."""
 
     def __init__(self, server_pid: int) -> None:
-        self._server = psutil.Process(server_pid)
+        self._server_pid = server_pid
         self._models: dict[int, str] = {}
         self._suspects: set[int] = set()
         self._reported: set[int] = set()
@@ -52,7 +52,7 @@ class StubWatch:
 
     def _children(self) -> list[psutil.Process]:
         try:
-            return list(self._server.children())
+            return list(psutil.Process(self._server_pid).children())
         except psutil.Error:
             return []  # tritonserver itself is gone; somebody else's matter
 

@@ -1,0 +1,65 @@
+"""Stubs are told apart from other processes, and a model that keeps dying is given time."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+from shrota_server import stubs
+from shrota_server.installation import STUB
+from shrota_server.stubs import StubWatch, stub_model
+from shrota_server.supervisor import LONGEST_DELAY_S, Backoff
+
+
+def test_a_stub_tells_its_model_by_the_path_of_the_file() -> None:
+    assert stub_model([f"/tmp/b/{STUB}", "/repository/acoustic_onnx/1/model.onnx", "region"]) == "acoustic_onnx"
+    assert stub_model(["/usr/bin/python3", "/repository/acoustic_onnx/1/model.onnx"]) is None
+    assert stub_model([f"/tmp/b/{STUB}"]) is None
+    assert stub_model([]) is None
+
+
+def test_a_death_is_told_once_and_only_when_it_lasts(tmp_path: Path) -> None:
+    stub = tmp_path / STUB
+    stub.symlink_to("/bin/sleep")
+    # children of this process take the place of tritonserver's
+    with subprocess.Popen([str(stub), "60"]) as process:
+        watch = StubWatch(psutil.Process().pid)
+        watch._models[process.pid] = "acoustic"
+        assert watch.find_dead() == []
+        process.kill()
+        while psutil.Process(process.pid).status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.01)
+        assert watch.find_dead() == []
+        assert watch.find_dead() == ["acoustic"]
+        assert watch.find_dead() == []
+
+
+def test_a_stub_that_was_waited_for_ended_in_good_order() -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        watch = StubWatch(psutil.Process().pid)
+        watch._models[process.pid] = "acoustic"
+        process.wait()
+        assert [watch.find_dead(), watch.find_dead()] == [[], []]
+        assert watch.living() == {}
+
+
+def test_of_a_server_that_is_gone_nothing_is_told() -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        watch = StubWatch(process.pid)
+    assert watch.find_dead() == []
+
+
+def test_the_name_of_the_stub_is_triton_s() -> None:
+    assert stubs.STUB == "triton_python_backend_stub"
+
+
+def test_every_further_death_doubles_the_wait_until_it_is_calm_again() -> None:
+    clock = [0.0]
+    backoff = Backoff(lambda: clock[0])
+    assert [backoff.delay_s("a") for _ in range(5)] == [0, 1, 2, 4, 8]
+    assert backoff.delay_s("b") == 0
+    assert max(backoff.delay_s("a") for _ in range(20)) == LONGEST_DELAY_S
+    clock[0] = 1000.0
+    assert backoff.delay_s("a") == 0
+    assert backoff.count("a") == 1

@@ -3,9 +3,11 @@
 import io
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections.abc import Iterator
@@ -246,6 +248,18 @@ def test_output_is_utf8_in_a_locale_that_is_not(server: str, folder: Path) -> No
     out, err = run_shrota("transcribe", "2.wav", **locale).communicate(timeout=60)
     assert err == b""
     assert out.decode("utf-8") == "मेरा नाम राम है\n"
+
+
+def test_a_progress_bar_where_there_is_a_terminal(server: str, folder: Path) -> None:
+    terminal, side = pty.openpty()
+    termios.tcsetwinsize(side, (24, 80))
+    command = [sys.executable, "-c", "from shrota_client.cli import main; main()", "transcribe", "set.jsonl"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=side, check=True, timeout=60)
+    shown = os.read(terminal, 100_000).decode("utf-8")
+    os.close(terminal)
+    os.close(side)
+    assert "3/3" in shown
+    assert len(done.stdout.splitlines()) == 3
 
 
 @pytest.mark.parametrize("scheme", ["grpc", "http"])

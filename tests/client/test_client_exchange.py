@@ -97,6 +97,11 @@ def test_one_attempt_never_waits() -> None:
     ("failure", "kind", "text"),
     [
         (Failure("INVALID_ARGUMENT", "too long: 7200 s at most"), RequestError, "too long: 7200 s at most"),
+        (
+            Failure("INVALID_ARGUMENT", "[request id: 7] in ensemble 'asr', unknown engine"),
+            RequestError,
+            "unknown engine",
+        ),
         (Failure("INTERNAL", "a\nb"), ServerError, "failed (INTERNAL: a b): its log says more"),
         (Failure("HTTP 418", "teapot"), ServerError, "HTTP 418: teapot"),
     ],

@@ -23,6 +23,7 @@ from shrota_client import (
     Retry,
     ServerError,
     ServerUnavailableError,
+    ShrotaError,
     Timeouts,
     Tls,
     Transcript,
@@ -315,3 +316,34 @@ def test_files_are_read_and_resampled_on_the_way(scheme: str, kind: Kind, tmp_pa
     fake = FakeTriton(lambda seen: str(seen.samples.size))
     with serve(scheme, fake) as url:
         assert kind(url).transcribe(tmp_path / "a.flac").text == "16000"
+
+
+def test_a_client_outlives_a_restart_of_its_server(scheme: str) -> None:
+    with serve(scheme, FakeTriton(once("एक"))) as url:
+        client = Client(url, timeouts=Timeouts(connect_s=2))
+        assert client.transcribe(AUDIO).text == "एक"
+    with pytest.raises(ServerUnavailableError):
+        client.transcribe(AUDIO)
+    with serve(scheme, FakeTriton(once("दो")), port=client.address.port):
+        # gRPC waits a little between two attempts to connect
+        deadline = time.monotonic() + 5
+        while True:
+            try:
+                assert client.transcribe(AUDIO).text == "दो"
+                break
+            except ServerUnavailableError:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+    client.close()
+
+
+def test_a_closed_client_says_so(scheme: str) -> None:
+    client = Client(f"{scheme}://127.0.0.1:9")
+    client.close()
+    with pytest.raises(ShrotaError, match="this client is closed: make another one"):
+        client.transcribe(AUDIO)
+
+
+def test_certificates_without_encryption_are_a_mistake(scheme: str) -> None:
+    with pytest.raises(CertificateError, match="is not encrypted: certificates are for grpcs:// and https://"):
+        Client(f"{scheme}://127.0.0.1:9", tls=Tls(TLS / "authority.pem"))

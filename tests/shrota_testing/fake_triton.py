@@ -1,6 +1,8 @@
 """Servers of Triton's two protocols in this process, which answer as a test tells them."""
 
+import contextlib
 import json
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -68,14 +70,14 @@ class TlsFiles:
 
 
 @contextmanager
-def serve(scheme: str, fake: FakeTriton, tls: TlsFiles | None = None) -> Iterator[str]:
-    """Serves by ``grpc`` or ``http`` on a free loopback port; gives the URL."""
-    with (_serve_grpc if scheme == "grpc" else _serve_http)(fake, tls) as port:
-        yield f"{scheme}{'s' if tls else ''}://127.0.0.1:{port}"
+def serve(scheme: str, fake: FakeTriton, tls: TlsFiles | None = None, port: int = 0) -> Iterator[str]:
+    """Serves by ``grpc`` or ``http`` on a loopback port, 0 for a free one; gives the URL."""
+    with (_serve_grpc if scheme == "grpc" else _serve_http)(fake, tls, port) as bound:
+        yield f"{scheme}{'s' if tls else ''}://127.0.0.1:{bound}"
 
 
 @contextmanager
-def _serve_grpc(fake: FakeTriton, tls: TlsFiles | None) -> Iterator[int]:
+def _serve_grpc(fake: FakeTriton, tls: TlsFiles | None, port: int) -> Iterator[int]:
     def infer(message: bytes, context: grpc.ServicerContext) -> bytes:
         request = service_pb2.ModelInferRequest.FromString(message)
         parameters = {
@@ -98,12 +100,12 @@ def _serve_grpc(fake: FakeTriton, tls: TlsFiles | None) -> Iterator[int]:
             [grpc.method_handlers_generic_handler("inference.GRPCInferenceService", handlers)]
         )
         if tls is None:
-            port = server.add_insecure_port("127.0.0.1:0")
+            port = server.add_insecure_port(f"127.0.0.1:{port}")
         else:
             pair = (tls.key.read_bytes(), tls.certificate.read_bytes())
             authority = None if tls.client_authority is None else tls.client_authority.read_bytes()
             credentials = grpc.ssl_server_credentials([pair], authority, require_client_auth=authority is not None)
-            port = server.add_secure_port("127.0.0.1:0", credentials)
+            port = server.add_secure_port(f"127.0.0.1:{port}", credentials)
         server.start()
         try:
             yield port
@@ -111,8 +113,31 @@ def _serve_grpc(fake: FakeTriton, tls: TlsFiles | None) -> Iterator[int]:
             server.stop(0).wait()
 
 
+class _HttpServer(ThreadingHTTPServer):
+    """Remembers its connections: they may be kept open long after their request."""
+
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        super().__init__(address, handler)
+        self._connections: list[socket.socket] = []
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._connections.append(request)
+        super().process_request(request, client_address)
+
+    def drop_connections(self) -> None:
+        """Closes them, as the end of a process would."""
+        for connection in self._connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that went away is no news here."""
+
+
 @contextmanager
-def _serve_http(fake: FakeTriton, tls: TlsFiles | None) -> Iterator[int]:
+def _serve_http(fake: FakeTriton, tls: TlsFiles | None, port: int) -> Iterator[int]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -142,13 +167,7 @@ def _serve_http(fake: FakeTriton, tls: TlsFiles | None) -> Iterator[int]:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
             """Says nothing."""
 
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, request: object, client_address: object) -> None:
-            """A client that went away is no news here."""
-
-    server = Server(("127.0.0.1", 0), Handler)
+    server = _HttpServer(("127.0.0.1", port), Handler)
     if tls is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(tls.certificate, tls.key)
@@ -164,3 +183,4 @@ def _serve_http(fake: FakeTriton, tls: TlsFiles | None) -> Iterator[int]:
         server.shutdown()
         thread.join()
         server.server_close()
+        server.drop_connections()

@@ -6,6 +6,7 @@ error and exit code 1.
 """
 
 import io
+import os
 import sys
 from importlib.metadata import EntryPoint, entry_points
 
@@ -48,6 +49,8 @@ def main() -> None:
 
     What it prints is UTF-8 whatever the locale says: Hindi does not fit into ASCII or Latin-1.
     """
+    # gRPC's own log would stand between the lines; what matters of it comes as an error
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="surrogateescape")

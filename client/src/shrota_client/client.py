@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from shrota_client.address import Address
-from shrota_client.errors import ShrotaError
+from shrota_client.errors import CertificateError, ShrotaError
 from shrota_client.exchange import Audio, Exchange, Load, Outcome, Send
 from shrota_client.message import Parameter, check_parameter
 from shrota_client.results import Result, check_concurrency, in_order, in_order_async
@@ -38,7 +38,14 @@ class _Settings:
         self._timeouts = timeouts or Timeouts()
         for name, value in (parameters or {}).items():
             check_parameter(name, value)
+        if not self.address.encrypted and self._tls != Tls():
+            raise CertificateError(f"{self.address} is not encrypted: certificates are for grpcs:// and https://")
+        self._closed = False
         self._exchange = Exchange(self.address, self._timeouts, retry or Retry(), dict(parameters or {}))
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ShrotaError("this client is closed: make another one")
 
 
 class Client(_Settings):
@@ -89,7 +96,9 @@ class Client(_Settings):
             RequestTimeoutError: no answer in time.
             ServerUnavailableError: no server there, or it went away.
             ServerError: the server failed.
+            ShrotaError: the client is closed.
         """
+        self._check_open()
         steps = self._exchange.transcription(audio, sample_rate, parameters)
         outcome: Outcome = None
         try:
@@ -138,6 +147,7 @@ class Client(_Settings):
 
     def close(self) -> None:
         """Closes the connections; requests that still run end with an error."""
+        self._closed = True
         self._transport.close()
 
     def __enter__(self) -> Self:
@@ -171,6 +181,7 @@ class AsyncClient(_Settings):
         self, audio: Audio, sample_rate: int = SAMPLE_RATE, parameters: Mapping[str, Parameter] | None = None
     ) -> Transcript:
         """Transcribes one utterance or recording; arguments and errors are those of :meth:`Client.transcribe`."""
+        self._check_open()
         steps = self._exchange.transcription(audio, sample_rate, parameters)
         outcome: Outcome = None
         try:
@@ -206,6 +217,7 @@ class AsyncClient(_Settings):
 
     async def close(self) -> None:
         """Closes the connections; requests that still run end with an error."""
+        self._closed = True
         await self._transport.close()
 
     async def __aenter__(self) -> Self:

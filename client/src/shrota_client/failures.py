@@ -49,6 +49,8 @@ _NOBODY = (
     "unreachable",
 )
 _WRONG_PROTOCOL = ("http2", "http/2", "http1", "bad status line", "badstatusline", "wrong_version_number")
+_PREFIX = re.compile(r"^(\[request id: [^\]]*\] |in ensemble '[^']*', )+")
+"""What Triton puts before the message of a model; it tells a caller nothing."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Failure:
 
 def error_of(failure: Failure, address: Address, request_s: float | None = None) -> ShrotaError:
     """The error to raise; ``request_s`` is the time-out that the caller set, in seconds."""
-    status, message = failure.status, one_line(failure.message)
+    status, message = failure.status, one_line(_PREFIX.sub("", failure.message))
     folded = message.lower()
     refused = status == "UNAVAILABLE" and any(text in folded for text in _NOT_CONNECTED + _WRONG_PROTOCOL)
     if status == NO_CONNECTION or refused:

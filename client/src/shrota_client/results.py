@@ -14,7 +14,7 @@ from shrota_client.transcript import Transcript
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
-MAX_FINISHED = 1024
+MAX_FINISHED = 256
 """Results that may wait for a slower one before them; beyond that nothing new is started."""
 
 

@@ -48,7 +48,9 @@ async def _transcribe(
                         raise result.error
                     else:
                         failed.append((source, result))
-                    take(source, result)
+                    # the bar steps aside while a result is printed
+                    with tqdm.external_write_mode():
+                        take(source, result)
                     bar.update()
     return failed
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import soundfile
 
+from shrota_export.cli import export
 from shrota_testing.checkpoints import make_audio, write_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,6 +34,17 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_checkpoint(tmp_path_factory.mktemp("checkpoint"))
 
 
+@pytest.fixture(scope="session")
+def export_tiny(tiny_checkpoint: Path, speech: Path) -> Callable[..., None]:
+    """Runs ``shrota export onnx`` in this process, with the tiny checkpoint unless another is given."""
+
+    def run(repository: Path, *options: str, checkpoint: Path = tiny_checkpoint) -> None:
+        arguments = ["onnx", str(checkpoint), "--repository", str(repository), "--speech", str(speech), *options]
+        export.main(arguments, standalone_mode=False)
+
+    return run
+
+
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
     """The repository's configurations, before any export."""
@@ -42,11 +54,3 @@ def repository(tmp_path: Path) -> Path:
         (target / "1").mkdir(parents=True)
         shutil.copy(config, target)
     return folder
-
-
-@pytest.fixture
-def snapshot() -> Callable[[Path], dict[str, bytes]]:
-    """Every file below a folder, and what is in it."""
-    return lambda folder: {
-        str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
-    }

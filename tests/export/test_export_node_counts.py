@@ -11,7 +11,9 @@ from shrota_export.random_checkpoint import Shape, write_random_checkpoint
 
 
 def test_a_twin_of_24_layers_has_just_the_nodes_that_its_architecture_has(tmp_path: Path) -> None:
-    """LayerNormalization: 7 convolutions, the projection, 2 a layer, the encoder. MatMul: 8 a layer (4 projections,
+    """By hand, of 24 layers.
+
+    LayerNormalization: 7 convolutions, the projection, 2 a layer, the encoder. MatMul: 8 a layer (4 projections,
     scores, context, 2 feed-forward), the projection, the head. Conv: 7 of the extractor, 1 of the positions.
     """
     write_random_checkpoint(tmp_path / "twin", "indicwav2vec-hindi", Shape(layers=24, hidden_size=64), seed=0)

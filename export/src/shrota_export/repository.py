@@ -48,7 +48,7 @@ class Publication:
                 target = self.repository / relative
                 target.parent.mkdir(parents=True, exist_ok=True)
                 moved.append(relative)
-                self.path(relative).replace(target)
+                _move(self.path(relative), target)
         except BaseException:
             for relative in reversed(moved):
                 backup = backups[relative]
@@ -101,7 +101,12 @@ def publication(repository: Path) -> Iterator[Publication]:
         os.close(lock)
 
 
-_STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+def _move(source: Path, target: Path) -> None:
+    """Atomic: both are on one file system."""
+    source.replace(target)
+
+
+_STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG}
 
 
 def check_repository(repository: Path) -> None:

@@ -1,7 +1,6 @@
 """Compares an exported graph with the Hugging Face model and feature extractor, on speech."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +27,6 @@ CASES = {"alone": "alone", "padded": "padded with noise", "batch": "in a batch w
 Floats = NDArray[np.float32]
 Engine = Callable[[Floats, NDArray[np.int32]], tuple[Floats, NDArray[np.int32]]]
 """AUDIO [B, T], NUM_SAMPLES [B, 1] -> LOG_PROBS [B, F, V], NUM_FRAMES [B, 1]"""
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Where an utterance differs most from what it should be."""
-
-    case: str
-    utterance: str
-    frame: int
-    num_frames: int
-    value: float
-    """in log-probability; infinite where one of the two is not a number"""
 
 
 def reference_log_probs(model: Any, extractor: Any, utterances: Sequence[Utterance]) -> list[Floats]:
@@ -85,18 +72,15 @@ def verify(engine: Engine, utterances: Sequence[Utterance], references: Sequence
     Raises:
         VerificationError: if a difference is above its tolerance; it names the worst place.
     """
-    cases = {
-        "alone": [_run(engine, [utterance.samples])[0] for utterance in each(utterances, "graph, alone")],
-        "padded": _run_padded(engine, utterances),
-        "batch": _run_batch(engine, utterances),
-    }
     names = [utterance.name for utterance in utterances]
-    largest = {case: _largest(case, names, rows, references) for case, rows in cases.items()}
-    _refuse(largest.values(), TOLERANCE, "from the checkpoint")
-    moved = [_largest(case, names, cases[case], cases["alone"]) for case in ("padded", "batch")]
-    _refuse(moved, INVARIANCE_TOLERANCE, "from itself alone")
-    summary = {case: difference.value for case, difference in largest.items()}
-    return {**summary, "invariance": max(difference.value for difference in moved)}
+    alone = [_run(engine, [utterance.samples])[0] for utterance in each(utterances, "graph, alone")]
+    largest = {"alone": _check("alone", names, alone, references, TOLERANCE)}
+    invariance = 0.0
+    for case, run in (("padded", _run_padded), ("batch", _run_batch)):
+        rows = run(engine, utterances)
+        largest[case] = _check(case, names, rows, references, TOLERANCE)
+        invariance = max(invariance, _check(case, names, rows, alone, INVARIANCE_TOLERANCE, of="itself alone"))
+    return {**largest, "invariance": invariance}
 
 
 def _run_padded(engine: Engine, utterances: Sequence[Utterance]) -> list[Floats]:
@@ -134,24 +118,32 @@ def _run(engine: Engine, rows: Sequence[Floats], behind: Floats | None = None) -
     return [line[:count] for line, count in zip(log_probs, num_frames[:, 0], strict=True)]
 
 
-def _largest(case: str, names: Sequence[str], rows: Sequence[Floats], references: Sequence[Floats]) -> Difference:
-    found = [_compare(case, *pair) for pair in zip(names, rows, references, strict=True)]
-    return max(found, key=lambda difference: difference.value)
-
-
-def _compare(case: str, name: str, row: Floats, reference: Floats) -> Difference:
-    if row.shape != reference.shape:
-        return Difference(case, name, min(len(row), len(reference)), len(reference), np.inf)
-    by_frame = np.abs(row - reference).max(axis=1)
-    by_frame = np.where(np.isnan(by_frame), np.inf, by_frame)
-    frame = int(by_frame.argmax())
-    return Difference(case, name, frame, len(reference), float(by_frame[frame]))
-
-
-def _refuse(differences: Iterable[Difference], tolerance: float, what: str) -> None:
-    worst = max(differences, key=lambda difference: difference.value)
-    if worst.value > tolerance:
+def _check(
+    case: str,
+    names: Sequence[str],
+    rows: Sequence[Floats],
+    references: Sequence[Floats],
+    tolerance: float,
+    *,
+    of: str = "the checkpoint",
+) -> float:
+    """The largest difference between rows and what they should be, each [F, V]; raises if it is above the tolerance."""
+    largest = 0.0
+    worst = ""
+    for name, row, reference in zip(names, rows, references, strict=True):
+        place = f"{name}, {CASES[case]}"
+        if row.shape != reference.shape:
+            raise VerificationError(
+                f"the exported graph gives {len(row)} frames instead of {len(reference)}: {place}; nothing was written"
+            )
+        by_frame = np.abs(row - reference).max(axis=1)
+        by_frame = np.where(np.isnan(by_frame), np.inf, by_frame)
+        frame = int(by_frame.argmax())
+        if by_frame[frame] >= largest:
+            largest, worst = float(by_frame[frame]), f"{place}, frame {frame} of {len(reference)}"
+    if largest > tolerance:
         raise VerificationError(
-            f"the exported graph differs {what} by {worst.value:.3g} in log-probability (at most {tolerance:g}): "
-            f"{worst.utterance}, {CASES[worst.case]}, frame {worst.frame} of {worst.num_frames}; nothing was written"
+            f"the exported graph differs from {of} by {largest:.3g} in log-probability (at most {tolerance:g}): "
+            f"{worst}; nothing was written"
         )
+    return largest

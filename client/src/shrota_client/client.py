@@ -42,6 +42,11 @@ class _Settings:
             raise CertificateError(f"{self.address} is not encrypted: certificates are for grpcs:// and https://")
         self._closed = False
         self._exchange = Exchange(self.address, self._timeouts, retry or Retry(), dict(parameters or {}))
+        self._connect()
+
+    def _connect(self) -> None:
+        """Makes the transport, which connects when it first sends."""
+        raise NotImplementedError
 
     def _check_open(self) -> None:
         if self._closed:
@@ -65,16 +70,7 @@ class Client(_Settings):
         AddressError, CertificateError, ParameterError: for settings that cannot be used. Nothing is sent yet.
     """
 
-    def __init__(
-        self,
-        server: str = DEFAULT_SERVER,
-        *,
-        parameters: Mapping[str, Parameter] | None = None,
-        tls: Tls | None = None,
-        timeouts: Timeouts | None = None,
-        retry: Retry | None = None,
-    ) -> None:
-        super().__init__(server, parameters=parameters, tls=tls, timeouts=timeouts, retry=retry)
+    def _connect(self) -> None:
         self._transport = open_transport(self.address, self._tls, self._timeouts)
 
     def transcribe(
@@ -165,16 +161,7 @@ class AsyncClient(_Settings):
     One client belongs to one event loop. Files are read in threads.
     """
 
-    def __init__(
-        self,
-        server: str = DEFAULT_SERVER,
-        *,
-        parameters: Mapping[str, Parameter] | None = None,
-        tls: Tls | None = None,
-        timeouts: Timeouts | None = None,
-        retry: Retry | None = None,
-    ) -> None:
-        super().__init__(server, parameters=parameters, tls=tls, timeouts=timeouts, retry=retry)
+    def _connect(self) -> None:
         self._transport = open_async_transport(self.address, self._tls, self._timeouts)
 
     async def transcribe(

@@ -24,6 +24,10 @@ SMALL: dict[str, Any] = {
 LAYER_NORM: dict[str, Any] = {"feat_extract_norm": "layer", "conv_bias": True}
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "wav2vec2": ("Wav2Vec2", {**LAYER_NORM, "do_stable_layer_norm": True}),
+    "wav2vec2 with language adapters": (
+        "Wav2Vec2",
+        {**LAYER_NORM, "do_stable_layer_norm": True, "adapter_attn_dim": 8},
+    ),
     "wav2vec2 without stable layer norm": ("Wav2Vec2", LAYER_NORM),
     "wav2vec2 with group norm": ("Wav2Vec2", {"feat_extract_norm": "group"}),
     "hubert": ("Hubert", {**LAYER_NORM, "do_stable_layer_norm": True}),

@@ -147,7 +147,8 @@ def test_a_queue_that_stays_full_is_given_up(scheme: str, kind: Kind) -> None:
     ("answer", "expected"),
     [
         (("INVALID_ARGUMENT", "unknown engine 'x': use acoustic_onnx"), RequestError),
-        (("INTERNAL", "the stub is not healthy"), ServerError),
+        (("INTERNAL", "CUDA out of memory"), ServerError),
+        (("INTERNAL", "Stub process 'asr_0_0' is not healthy."), ServerUnavailableError),
         (("UNAVAILABLE", "the engine is being reloaded"), ServerUnavailableError),
         (("NOT_FOUND", "Request for unknown model: 'asr' is not found"), ServerUnavailableError),
         (QUEUE_TIMEOUT, RequestTimeoutError),

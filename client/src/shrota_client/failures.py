@@ -37,6 +37,8 @@ NO_CONNECTION = "NO_CONNECTION"
 QUEUE_FULL = "maximum queue size"
 QUEUE_TIMEOUT = "timeout expired"
 UNKNOWN_MODEL = "unknown model"
+STUB_DIED = "is not healthy"
+"""What Triton says, as INTERNAL, once the process of a Python model has ended."""
 _NOT_CONNECTED = ("failed to connect", "errors resolving", "lookup failed")
 _NOBODY = (
     "refused",
@@ -87,6 +89,8 @@ def _remedy(status: str, folded: str) -> str | None:
     """What to do about a server that is there and cannot answer; None where it simply failed."""
     if UNKNOWN_MODEL in folded or "no available versions" in folded:
         return "is not serving the model: load it there"
+    if STUB_DIED in folded:
+        return "has lost the process of a model, which `shrota serve` loads again: try again in some seconds"
     if status in {"UNIMPLEMENTED", "NOT_FOUND", "UNAUTHENTICATED", "PERMISSION_DENIED"}:
         return "does not offer this: check that the address is the one of a Shrota server"
     if status == "UNAVAILABLE":

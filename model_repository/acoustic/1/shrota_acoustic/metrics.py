@@ -16,7 +16,9 @@ All carry the label ``model``, and those of batches ``engine``.
 """
 
 import logging
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from threading import Lock
 from typing import Any, Protocol
 
 ROW_BUCKETS = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0]
@@ -70,8 +72,8 @@ class TritonMetrics:
 
     def __init__(self, pb_utils: Any, model_name: str, engines: tuple[str, ...]) -> None:
         kinds = pb_utils.MetricFamily
-        # a metric that cannot be written must not cost a request its answer
         self._error: type[Exception] = pb_utils.TritonModelException
+        self._lock = Lock()
         model = {"model": model_name}
         per_engine = {engine: {**model, "engine": engine} for engine in engines}
         # a family must outlive its metrics
@@ -101,9 +103,18 @@ class TritonMetrics:
         rows = family("shrota_engine_batch_rows", kinds.HISTOGRAM, "Windows in one engine batch")
         self._rows = {engine: rows.Metric(labels=labels, buckets=ROW_BUCKETS) for engine, labels in per_engine.items()}
 
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """One thread at a time: two that write metrics at once make tritonserver 2.51 crash.
+
+        A metric that cannot be written must not cost a request its answer.
+        """
+        with self._lock, suppress(self._error):
+            yield
+
     def batch(self, engine: str, rows: int, input_seconds: float, padded_seconds: float, wall_seconds: float) -> None:
         """See :meth:`Metrics.batch`."""
-        with suppress(self._error):
+        with self._writing():
             self._rows[engine].observe(float(rows))
             self._input[engine].increment(input_seconds)
             self._padded[engine].increment(padded_seconds)
@@ -111,17 +122,17 @@ class TritonMetrics:
 
     def answered(self, seconds: float) -> None:
         """See :meth:`Metrics.answered`."""
-        with suppress(self._error):
+        with self._writing():
             self._audio.increment(seconds)
 
     def dropped(self, code: str) -> None:
         """See :meth:`Metrics.dropped`."""
-        with suppress(self._error):
+        with self._writing():
             self._dropped[code].increment(1.0)
 
     def pending(self, seconds: float) -> None:
         """See :meth:`Metrics.pending`."""
-        with suppress(self._error):
+        with self._writing():
             self._pending.set(seconds)
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from shrota_onnxruntime.session import EngineFileError, one_line, open_session, run_options
 from shrota_onnxruntime.settings import Settings, TensorSpec
-
 from shrota_testing.engines import tiny_log_probs, write_tiny_engine
 
 
@@ -46,7 +46,9 @@ def test_a_missing_file(settings: Settings) -> None:
 @pytest.mark.parametrize("size", [0, 1, 5000])
 def test_a_truncated_file(settings: Settings, size: int) -> None:
     settings.model_path.write_bytes(settings.model_path.read_bytes()[:size])
-    with pytest.raises(EngineFileError, match=r"^.*model\.onnx (cannot be read|does not fit).*`shrota export onnx") as caught:
+    with pytest.raises(
+        EngineFileError, match=r"^.*model\.onnx (cannot be read|does not fit).*`shrota export onnx"
+    ) as caught:
         open_session(settings)
     assert "\n" not in str(caught.value)
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from shrota_onnxruntime.settings import (
     SettingsError,
     TensorSpec,
@@ -97,7 +98,9 @@ def test_instances_share_the_processors() -> None:
     assert default_threads(10_000) == 1
 
 
-@pytest.mark.parametrize(("limit", "most"), [("150000 100000", 2), ("max 100000", 10_000), ("50000 100000", 1), ("", 10_000)])
+@pytest.mark.parametrize(
+    ("limit", "most"), [("150000 100000", 2), ("max 100000", 10_000), ("50000 100000", 1), ("", 10_000)]
+)
 def test_a_container_s_share_of_the_processors_counts(tmp_path: Path, limit: str, most: int) -> None:
     file = tmp_path / "cpu.max"
     file.write_text(limit, encoding="ascii")

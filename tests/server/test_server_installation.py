@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from shrota_server import installation
 from shrota_server.errors import InstallationError
 from shrota_server.installation import STUB, choose_stub, find_installation, stub_python
@@ -27,7 +28,9 @@ def test_the_stub_of_this_python_is_chosen(tmp_path: Path) -> None:
 
 def test_a_too_new_python_is_told_which_to_take(tmp_path: Path) -> None:
     stubs = make_stubs(tmp_path, "3.8", "3.9", "3.13")
-    with pytest.raises(InstallationError, match=r"no stub for Python 3\.15 \(it has 3\.8 to 3\.13\).*python3\.12 -m venv"):
+    with pytest.raises(
+        InstallationError, match=r"no stub for Python 3\.15 \(it has 3\.8 to 3\.13\).*python3\.12 -m venv"
+    ):
         choose_stub(stubs, "3.15")
 
 
@@ -37,17 +40,17 @@ def test_the_python_of_a_stub_is_read_from_it(tmp_path: Path) -> None:
 
 
 def test_a_missing_libpython_names_the_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(installation.sys, "base_prefix", str(tmp_path))
-    monkeypatch.setattr(installation.sysconfig, "get_config_var", lambda _: None)
-    monkeypatch.setattr(installation.ctypes.util, "find_library", lambda _: None)
+    monkeypatch.setattr("sys.base_prefix", str(tmp_path))
+    monkeypatch.setattr("sysconfig.get_config_var", lambda _: None)
+    monkeypatch.setattr("ctypes.util.find_library", lambda _: None)
     with pytest.raises(InstallationError, match=re.escape(f"apt-get install libpython{VERSION}")):
         find_installation(tmp_path, {"PATH": ""})
 
 
 def test_a_libpython_that_the_loader_knows_needs_no_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(installation.sys, "base_prefix", str(tmp_path))
-    monkeypatch.setattr(installation.sysconfig, "get_config_var", lambda _: None)
-    monkeypatch.setattr(installation.ctypes.util, "find_library", lambda name: f"lib{name}.so.1.0")
+    monkeypatch.setattr("sys.base_prefix", str(tmp_path))
+    monkeypatch.setattr("sysconfig.get_config_var", lambda _: None)
+    monkeypatch.setattr("ctypes.util.find_library", lambda name: f"lib{name}.so.1.0")
     assert installation.find_libpython_folder() is None
 
 
@@ -58,7 +61,7 @@ def test_numpy_2_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 
 
 def test_another_python3_beside_the_interpreter_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(installation.sys, "executable", str(tmp_path / "python3.11"))
+    monkeypatch.setattr("sys.executable", str(tmp_path / "python3.11"))
     with pytest.raises(InstallationError, match="run shrota from a virtual environment"):
         installation.check_interpreter()
 

@@ -1,23 +1,23 @@
 """What a server owns on the machine is removed, however it ended; what lives is left alone."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from shrota_server import instance
 from shrota_server.instance import Instance, sweep
 
 
 @pytest.fixture(autouse=True)
-def shared_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def shared_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder in the place of /dev/shm: other servers run on this machine."""
     folder = tmp_path / "shm"
     folder.mkdir()
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr(instance, "SHARED_MEMORY", folder)
-    monkeypatch.setattr(instance.tempfile, "gettempdir", lambda: str(tmp_path / "tmp"))
-    yield folder
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path / "tmp"))
+    return folder
 
 
 def test_removing_takes_regions_folder_and_lock(shared_memory: Path) -> None:

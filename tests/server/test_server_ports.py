@@ -1,8 +1,10 @@
 """Ports: those asked for are checked, the others are free."""
 
 import socket
+from collections.abc import Iterator
 
 import pytest
+
 from shrota_server.errors import PortInUseError, ServerError
 from shrota_server.ports import FREE_RANGE, Ports, choose, is_free
 
@@ -10,7 +12,7 @@ HOST = "127.0.0.1"
 
 
 @pytest.fixture
-def taken_port() -> int:
+def taken_port() -> Iterator[int]:
     with socket.create_server((HOST, 0)) as server:
         yield server.getsockname()[1]
 

@@ -17,6 +17,7 @@ _HARMLESS = (
     "Failed to initialize NVML",
     "CUDA driver version is insufficient",
 )
+_COLOUR = re.compile(r"\x1b\[[\d;]*m")
 _PREFIX = re.compile(r"^([IWEFDV])\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ [^\]]*\] ?")
 
 
@@ -59,5 +60,5 @@ def is_harmless(line: str) -> bool:
 
 
 def message(line: str) -> str:
-    """A log line without its prefix and quotes."""
-    return _PREFIX.sub("", line).strip().strip('"')
+    """A log line without its prefix, quotes and colours."""
+    return _PREFIX.sub("", _COLOUR.sub("", line)).strip().strip('"')

@@ -229,6 +229,8 @@ class TritonServer:
             command += [f"--{service}-port", str(port), f"--{service}-address", self.host]
         command += ["--backend-config", f"python,shm-region-prefix-name={instance.region_prefix}"]
         command += ["--exit-timeout-secs", str(EXIT_TIMEOUT_S)]
+        if self._show_level == "debug":
+            command += ["--log-verbose", "1"]
         return command
 
     def _wait_ready(self, process: Process) -> None:
@@ -237,18 +239,25 @@ class TritonServer:
             if self._stopping.is_set():
                 raise StartError("the server is being stopped")
             if not process.is_running():
-                process.wait()
-                raise StartError(find_cause(process.log.lines))
+                raise StartError(_cause(process))
             if time.monotonic() > deadline:
                 raise StartError(f"the server was not ready within {self._ready_timeout_s:g} s: {self._log_hint()}")
             time.sleep(POLL_S)
         if not process.is_running():  # somebody else answered on our port
-            raise StartError(find_cause(process.log.lines))
+            raise StartError(_cause(process))
 
     def _log_hint(self) -> str:
         if self._wanted_log_path is not None and self._wanted_log_path != NO_LOG:
             return f"see {self._wanted_log_path}"
         return "see its log (`--log-file FILE`)"
+
+
+def _cause(process: Process) -> str:
+    process.wait()
+    cause, how = find_cause(process.log.lines), process.describe_exit()
+    if how.startswith("signal"):  # Triton does so when a warm-up request gets an error
+        return f"tritonserver crashed ({how}) while it loaded the models; its last words: {cause}"
+    return cause
 
 
 def check_repository(repository: Path, models: Sequence[str]) -> None:

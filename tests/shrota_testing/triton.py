@@ -1,0 +1,69 @@
+"""Plain requests to a Triton server, and looks at its processes, for tests that must not depend on our client."""
+
+import json
+import time
+from collections.abc import Callable
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput
+from tritonclient.utils import np_to_triton_dtype
+
+STUB = "triton_python_backend_stub"
+
+
+def tensor(name: str, array: NDArray[Any]) -> InferInput:
+    """An input of a request."""
+    made = InferInput(name, array.shape, np_to_triton_dtype(array.dtype))
+    made.set_data_from_numpy(array)
+    return made
+
+
+def engine_inputs(audio: NDArray[np.float32]) -> list[InferInput]:
+    """The inputs of an engine for rows [B, T] without padding."""
+    counts = np.full((audio.shape[0], 1), audio.shape[1], np.int32)
+    return [tensor("AUDIO", audio), tensor("NUM_SAMPLES", counts)]
+
+
+def infer(url: str, model: str, inputs: list[InferInput], outputs: list[str], timeout_s: float = 30) -> list[Any]:
+    """The outputs of one request over gRPC."""
+    with InferenceServerClient(url) as client:
+        wanted = [InferRequestedOutput(name) for name in outputs]
+        result = client.infer(model, inputs, outputs=wanted, client_timeout=timeout_s)
+        return [result.as_numpy(name) for name in outputs]
+
+
+def statistics(http_url: str, model: str) -> dict[str, Any]:
+    """Triton's statistics of a model."""
+    connection = HTTPConnection(http_url, timeout=10)
+    try:
+        connection.request("GET", f"/v2/models/{model}/stats")
+        found: dict[str, Any] = json.loads(connection.getresponse().read())["model_stats"][0]
+        return found
+    finally:
+        connection.close()
+
+
+def stub_pid(server_pid: int, model: str) -> int:
+    """The process that serves a Python model."""
+    for child in psutil.Process(server_pid).children():
+        if child.status() == psutil.STATUS_ZOMBIE:
+            continue
+        words = child.cmdline()
+        if words and Path(words[0]).name == STUB and Path(words[1]).parents[1].name == model:
+            return int(child.pid)
+    raise AssertionError(f"no process serves {model}")
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
+    """Whether the condition comes true within the time."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return condition()

@@ -31,7 +31,7 @@ def test_a_killed_model_is_loaded_again_while_the_others_go_on(server: TritonSer
     tritonserver, acoustic = server.pid, stub_pid(server.pid, "acoustic")
     os.kill(stub_pid(server.pid, model), signal.SIGKILL)
     time.sleep(0.1)
-    assert wait_until(lambda: transcribes(server), 10)
+    assert wait_until(lambda: transcribes(server), 30)
     assert server.pid == tritonserver
     assert stub_pid(server.pid, "acoustic") == acoustic
 
@@ -55,8 +55,7 @@ def test_when_acoustic_is_killed_its_callers_get_an_error_and_it_serves_again(se
     caller = threading.Thread(target=ask)
     caller.start()
     time.sleep(0.2)
-    started = time.monotonic()
     os.kill(stub_pid(server.pid, "acoustic"), signal.SIGKILL)
     caller.join(timeout=20)
     assert outcome in (["StatusCode.UNAVAILABLE"], ["answered"])
-    assert wait_until(lambda: transcribes(server), 10 - (time.monotonic() - started))
+    assert wait_until(lambda: transcribes(server), 30)

@@ -1,5 +1,6 @@
 """A start that fails says why in one line, and leaves nothing behind."""
 
+import re
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -21,10 +22,6 @@ def fail_to_start(repository: Path) -> str:
     return str(caught.value)
 
 
-def missing(engine: Path) -> None:
-    engine.unlink()
-
-
 def truncated(engine: Path) -> None:
     engine.write_bytes(engine.read_bytes()[:5000])
 
@@ -36,7 +33,7 @@ def foreign(engine: Path) -> None:
 @pytest.mark.triton
 @pytest.mark.parametrize(
     ("spoil", "text"),
-    [(missing, "no engine at"), (truncated, "cannot be read as an ONNX graph"), (foreign, "does not fit config.pbtxt")],
+    [(truncated, "cannot be read as an ONNX graph"), (foreign, "does not fit config.pbtxt")],
 )
 def test_an_engine_that_cannot_be_served(tmp_path: Path, spoil: Callable[[Path], None], text: str) -> None:
     repository = make_repository(tmp_path / "model_repository")
@@ -64,6 +61,15 @@ def test_a_port_in_use_is_found_before_anything_is_started(repository: Path) -> 
         server = TritonServer(repository, models=["acoustic_onnx"], http_port=port)
         with pytest.raises(PortInUseError, match=f"port {port} .* --http-port"), server:
             pass
+
+
+def test_an_engine_that_was_not_exported(tmp_path: Path) -> None:
+    repository = make_repository(tmp_path / "model_repository")
+    engine = repository / "acoustic_onnx" / "1" / "model.onnx"
+    engine.unlink()
+    expected = re.escape(f"no engine at {engine}: run `shrota export onnx CHECKPOINT --repository {repository}`")
+    with pytest.raises(RepositoryError, match=expected), TritonServer(repository, models=["asr", "acoustic_onnx"]):
+        pass
 
 
 def test_no_repository(tmp_path: Path) -> None:

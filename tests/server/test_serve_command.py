@@ -69,6 +69,27 @@ def test_it_stops_within_10_s_of_a_signal_and_leaves_nothing(serving: Serving) -
     assert serving.left_nothing()
 
 
+def test_a_second_signal_does_not_wait(serving: Serving) -> None:
+    tritonserver = next(member for member in serving.family if member.name() == "tritonserver")
+    tritonserver.suspend()  # it will not follow a polite request
+    started = time.monotonic()
+    serving.process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    serving.process.send_signal(signal.SIGINT)
+    serving.process.communicate(timeout=10)
+    assert time.monotonic() - started < 5
+    assert serving.left_nothing()
+
+
+def test_a_server_that_hangs_is_ended_within_10_s_all_the_same(serving: Serving) -> None:
+    next(member for member in serving.family if member.name() == "tritonserver").suspend()
+    started = time.monotonic()
+    serving.process.terminate()
+    serving.process.communicate(timeout=15)
+    assert time.monotonic() - started < 10
+    assert serving.left_nothing()
+
+
 def test_it_leaves_nothing_when_it_is_killed_itself(serving: Serving) -> None:
     serving.process.kill()
     serving.process.wait()

@@ -30,6 +30,9 @@ class Log:
         self._file = path.open("ab", buffering=0) if path is not None else None
         self._shown = LEVELS[show_level] if show_level is not None else ""
         self._level = "I"
+        # errors of a start that fails are told in one line instead; who asks for more sees it as it comes
+        self._waiting: list[str] | None = None if show_level in {"info", "debug"} else []
+        self._showing = threading.Lock()
         self._thread = threading.Thread(target=self._read, name="triton-log", daemon=True)
         self._thread.start()
 
@@ -43,7 +46,21 @@ class Log:
                 self._level = match[1]
             # lines without a prefix go with the one before them
             if self._level in self._shown and not is_harmless(line):
+                self._show_line(line)
+
+    def _show_line(self, line: str) -> None:
+        with self._showing:
+            if self._waiting is None:
                 sys.stderr.write(line + "\n")
+            else:
+                self._waiting.append(line)
+
+    def show(self) -> None:
+        """Shows what was held back while the server started, and from now on every line as it comes."""
+        with self._showing:
+            for line in self._waiting or []:
+                sys.stderr.write(line + "\n")
+            self._waiting = None
 
     def close(self, timeout_s: float = 2.0) -> None:
         """Waits until everything that was written has been read, at most ``timeout_s`` seconds."""

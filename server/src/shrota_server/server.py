@@ -178,9 +178,10 @@ class TritonServer:
         if supervisor is not None:
             supervisor.stop()
         with self._changing:
-            process, self._process = self._process, None
+            process = self._process
         if process is not None:
             process.stop()
+            self._process = None  # not before: a second signal has to find what to kill
 
     def kill(self) -> None:
         """Ends the server at once, without waiting for requests in flight; ``stop`` still has to follow."""
@@ -245,6 +246,7 @@ class TritonServer:
             time.sleep(POLL_S)
         if not process.is_running():  # somebody else answered on our port
             raise StartError(_cause(process))
+        process.log.show()
 
     def _log_hint(self) -> str:
         if self._wanted_log_path is not None and self._wanted_log_path != NO_LOG:
@@ -269,8 +271,15 @@ def check_repository(repository: Path, models: Sequence[str]) -> None:
     if not repository.is_dir():
         raise RepositoryError(f"no model repository at {repository}: give its folder with --repository")
     for model in models:
-        if not (repository / model / "config.pbtxt").is_file():
+        config = repository / model / "config.pbtxt"
+        if not config.is_file():
             known = sorted(path.parent.name for path in repository.glob("*/config.pbtxt"))
             raise RepositoryError(
                 f"no model {model!r} in {repository}: it has {', '.join(known) or 'none (is it a model repository?)'}"
+            )
+        is_onnx = 'backend: "onnxruntime"' in config.read_text(encoding="utf-8", errors="replace")
+        if is_onnx and not any(config.parent.glob("*/*.onnx")):
+            raise RepositoryError(
+                f"no engine at {config.parent / '1' / 'model.onnx'}: "
+                f"run `shrota export onnx CHECKPOINT --repository {repository}`"
             )

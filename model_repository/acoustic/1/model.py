@@ -24,7 +24,7 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Reads the settings and starts the scheduler."""
-        logging.basicConfig(handlers=[TritonLogHandler(pb_utils)], level=logging.INFO)
+        logging.basicConfig(handlers=[TritonLogHandler(pb_utils)], level=logging.INFO, format="%(name)s: %(message)s")
         version_folder = Path(args["model_repository"]) / args["model_version"]
         try:
             settings = load_settings(args["model_config"], version_folder / "frontend.json")

@@ -1,5 +1,6 @@
 """Calls of an engine model, and what its failures mean."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -72,7 +73,7 @@ def engine_error(name: str, message: str, *, passing: bool = False) -> RequestEr
     text = " ".join(message.split())
     if "Server not ready" in text:
         return UnavailableError("the server is stopping: try again later")
-    if "is not ready" in text or "is not found" in text:
+    if re.search(f"'{re.escape(name)}'.* (is not ready|is not found|has no available versions)", text):
         return UnavailableError(f"engine {name} is not loaded: load it beside asr, as `shrota serve` does")
     if "maximum queue size" in text:
         return UnavailableError(f"the queue of engine {name} is full: try again later")

@@ -74,7 +74,7 @@ class TritonLogHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Writes one record."""
-        text = f"acoustic: {self.format(record)}"
+        text = self.format(record)
         if record.levelno >= logging.ERROR:
             self._logger.log_error(text)
         elif record.levelno >= logging.WARNING:

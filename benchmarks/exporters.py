@@ -122,7 +122,7 @@ def table(rows: list[Row]) -> str:
 @click.option("--layers", type=int, default=4, show_default=True, help="Of the random twin.")
 @click.option("--hidden-size", type=int, default=512, show_default=True, help="Of the random twin.")
 @click.option("--conv-dim", type=int, default=256, show_default=True, help="Of the random twin.")
-@click.option("--rounds", type=int, default=5, show_default=True)
+@click.option("--rounds", type=int, default=15, show_default=True)
 def main(*, checkpoint: Path | None, speech: Path, layers: int, hidden_size: int, conv_dim: int, rounds: int) -> None:
     """Prints the comparison."""
     with tempfile.TemporaryDirectory() as folder:

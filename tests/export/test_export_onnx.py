@@ -12,13 +12,14 @@ import click
 import numpy as np
 import onnx
 import pytest
+import torch
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 import shrota_export.graph.engine
 import shrota_export.graph.normalization
 import shrota_export.onnx_export
-from shrota_export.errors import RepositoryError, SpeechError, VerificationError
+from shrota_export.errors import CheckpointError, RepositoryError, SpeechError, VerificationError
 from shrota_export.exporters import export_graph
 from shrota_export.verification import open_engine
 from shrota_testing.checkpoints import TOKENS, make_audio, write_checkpoint
@@ -192,6 +193,28 @@ def test_a_graph_that_differs_is_not_published(
     assert snapshot(repository) == before
 
 
+def test_a_model_that_does_not_export_is_refused(
+    export_tiny: ExportTiny, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = snapshot(repository)
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("Unsupported operator\nand a page of text")
+
+    monkeypatch.setattr(torch.onnx, "export", fail)
+    message = r"PyTorch's exporter \(torchscript\) fails on it: Unsupported operator$"
+    with pytest.raises(CheckpointError, match=message):
+        export_tiny(repository)
+    assert snapshot(repository) == before
+
+
+def test_another_user_may_serve_it(exported: Path, tmp_path: Path) -> None:
+    (tmp_path / "any new file").touch()
+    usual = (tmp_path / "any new file").stat().st_mode
+    model, manifest = (exported / "acoustic_onnx" / "1" / name for name in ("model.onnx", "manifest.json"))
+    assert model.stat().st_mode == manifest.stat().st_mode == usual
+
+
 @pytest.mark.parametrize("failure", [KeyboardInterrupt, MemoryError])
 def test_an_interrupted_export_leaves_nothing(
     export_tiny: ExportTiny,
@@ -217,6 +240,7 @@ def test_weights_too_large_for_a_protobuf_go_beside_the_graph(
     folder = repository / "acoustic_onnx" / "1"
     export_tiny(repository)
     (first,) = folder.glob("*.data")
+    assert first.stat().st_mode == (folder / "model.onnx").stat().st_mode
     assert (folder / "model.onnx").stat().st_size < first.stat().st_size
     audio = make_audio(4000)[None]
     log_probs, num_frames = open_engine(folder / "model.onnx")(audio, np.array([[4000]], np.int32))

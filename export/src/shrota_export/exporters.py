@@ -56,7 +56,7 @@ def _export_torchscript(engine: nn.Module, example: tuple[Tensor, Tensor], path:
     torch.onnx.export(
         engine,
         example,
-        path,
+        str(path),  # a Path is no "file path" to it, which it needs for the weights of a graph above 2 GB
         dynamo=False,
         opset_version=opset,
         input_names=INPUTS,

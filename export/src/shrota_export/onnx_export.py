@@ -9,6 +9,7 @@ import onnx
 
 from shrota_export.checkpoint import Checkpoint
 from shrota_export.configuration import configurations_to_change
+from shrota_export.errors import CheckpointError
 from shrota_export.exporters import Exporter, export_graph
 from shrota_export.frontend import Frontend, receptive_field_and_stride
 from shrota_export.graph.engine import AcousticEngine
@@ -52,7 +53,7 @@ def export_onnx(checkpoint: Checkpoint, repository: Path, speech: Path, settings
         with step(f"export the graph ({settings.exporter}, opset {settings.opset})"):
             engine = AcousticEngine(model, normalize=frontend.normalize).eval()
             del model
-            graph = export_graph(engine, files.scratch() / "graph.onnx", Exporter(settings.exporter), settings.opset)
+            graph = _export(checkpoint.name, engine, files.scratch() / "graph.onnx", settings)
             del engine
             nodes = count_nodes(graph)
             data = _save(graph, files, _fingerprint(checkpoint, settings))
@@ -82,6 +83,14 @@ def export_onnx(checkpoint: Checkpoint, repository: Path, speech: Path, settings
             stale = [path for path in _data_files(repository) if path not in data]
             files.commit([*written, MANIFEST], remove=stale)
     return Export(nodes, differences)
+
+
+def _export(name: str, engine: AcousticEngine, path: Path, settings: Settings) -> onnx.ModelProto:
+    try:
+        return export_graph(engine, path, Exporter(settings.exporter), settings.opset)
+    except (RuntimeError, ValueError) as error:  # OnnxExporterError, and what the exporters raise from inside
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise CheckpointError(name, f"PyTorch's exporter ({settings.exporter}) fails on it: {reason}") from error
 
 
 def _describe(checkpoint: Checkpoint) -> dict[str, Any]:

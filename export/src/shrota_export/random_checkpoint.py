@@ -10,6 +10,7 @@ from typing import Any
 
 from shrota_export.errors import CheckpointError
 from shrota_export.progress import step
+from shrota_export.repository import give_usual_mode
 
 RECIPE = "random.json"
 """File in the folder that says how it was made."""
@@ -104,6 +105,7 @@ def _write(folder: Path, like: str, config: dict[str, Any], seed: int) -> None:
         model.lm_head.weight.normal_(std=LOGIT_DEVIATION / math.sqrt(config["hidden_size"]))
     with step(f"write {sum(weight.numel() for weight in model.parameters()) * 4 / 1e6:.0f} MB"):
         model.save_pretrained(folder)
+        give_usual_mode(folder / "model.safetensors")
         # the published description rather than transformers' own, which has other defaults in every version
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         (folder / "vocab.json").write_text(published_file(like, "vocab.json"), encoding="utf-8")

@@ -39,6 +39,8 @@ class Publication:
         The last file is the mark of completeness: it is taken away first. So even if the machine stops in between, no
         mark stands beside files that it does not describe.
         """
+        for relative in order:
+            give_usual_mode(self.path(relative))
         backups = {relative: self._backup(relative) for relative in order}
         moved: list[Path] = []
         try:
@@ -107,6 +109,17 @@ def _move(source: Path, target: Path) -> None:
 
 
 _STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG}
+
+
+def give_usual_mode(path: Path) -> None:
+    """Gives a file the permissions of any new file: weights are written readable for their owner alone.
+
+    The server often runs as another user.
+    """
+    usual = path.with_name(f"{path.name}.mode")
+    usual.touch()
+    path.chmod(usual.stat().st_mode)
+    usual.unlink()
 
 
 def check_repository(repository: Path) -> None:

@@ -26,6 +26,7 @@ from shrota_testing.checkpoints import TOKENS, make_audio, write_checkpoint
 from shrota_testing.files import snapshot
 
 ExportTiny = Callable[..., None]
+SOURCE = Path(__file__).resolve().parents[2] / "model_repository"
 
 
 def read(path: Path) -> Any:
@@ -36,8 +37,7 @@ def read(path: Path) -> Any:
 def exported(tmp_path_factory: pytest.TempPathFactory, export_tiny: ExportTiny) -> Path:
     """A repository with the tiny checkpoint in it; not to be changed."""
     folder = tmp_path_factory.mktemp("exported") / "model_repository"
-    source = Path(__file__).resolve().parents[2] / "model_repository"
-    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("*.onnx*", "*.json", "__pycache__"))
+    shutil.copytree(SOURCE, folder, ignore=shutil.ignore_patterns("*.onnx*", "*.json", "__pycache__"))
     export_tiny(folder)
     return folder
 
@@ -115,6 +115,14 @@ def test_what_is_damaged_is_exported_again(
     export_tiny(repository)
     after = snapshot(repository)
     assert {name for name in before if before[name] != after[name]} <= {"acoustic_onnx/1/manifest.json"}
+
+
+def test_a_configuration_restored_from_git_is_mended(exported: Path, export_tiny: ExportTiny, tmp_path: Path) -> None:
+    repository = Path(shutil.copytree(exported, tmp_path / "copy"))
+    mended = (repository / "acoustic_onnx" / "config.pbtxt").read_text(encoding="utf-8")
+    shutil.copy(SOURCE / "acoustic_onnx" / "config.pbtxt", repository / "acoustic_onnx")
+    export_tiny(repository)
+    assert (repository / "acoustic_onnx" / "config.pbtxt").read_text(encoding="utf-8") == mended
 
 
 def test_other_settings_or_force_export_again(

@@ -57,6 +57,11 @@ class Checkpoint:
     """the feature extractor's part of ``preprocessor_config.json`` or ``processor_config.json``"""
     weights: tuple[Path, ...]
 
+    @property
+    def sample_rate(self) -> int:
+        """Hz; 16000 where it is not said, as in transformers."""
+        return int(self.extractor.get("sampling_rate", 16000))
+
     @cached_property
     def sha256(self) -> str:
         """Hash over the names and contents of all files that the export depends on."""

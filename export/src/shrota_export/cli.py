@@ -37,13 +37,12 @@ def export_onnx_command(
     """
     from shrota_export.checkpoint import find_checkpoint  # noqa: PLC0415
     from shrota_export.manifest import Settings, is_exported  # noqa: PLC0415
-    from shrota_export.paths import MANIFEST  # noqa: PLC0415
     from shrota_export.repository import check_repository  # noqa: PLC0415
 
     check_repository(repository)
     found = find_checkpoint(checkpoint)
     settings = Settings(exporter, opset)
-    if not force and is_exported(repository, MANIFEST, found.sha256, settings):
+    if not force and is_exported(repository, found.sha256, settings):
         click.echo(f"{checkpoint} is already exported to {repository} (--force repeats it)", err=True)
         return
     click.echo(f"export {checkpoint} to {repository}", err=True)

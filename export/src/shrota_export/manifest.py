@@ -9,10 +9,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from shrota_export.configuration import configurations_to_change
+from shrota_export.paths import MANIFEST, VOCABULARY
+
 if TYPE_CHECKING:
     import onnx
 
 LIBRARIES = ("shrota-export", "torch", "transformers", "onnx", "onnxruntime")
+CODE = ("graph/*.py", "exporters.py", "frontend.py", "vocabulary.py")
 COUNTED = ("LayerNormalization", "MatMul", "Conv", "Gemm", "Softmax")
 
 
@@ -24,8 +28,16 @@ class Settings:
     opset: int
 
     def as_json(self) -> dict[str, Any]:
-        """With the versions of the libraries that write the graph."""
-        return {"exporter": self.exporter, "opset": self.opset, "versions": {name: version(name) for name in LIBRARIES}}
+        """With the versions of the libraries, and of the code here, that write the graph."""
+        versions = {name: version(name) for name in LIBRARIES}
+        return {"exporter": self.exporter, "opset": self.opset, "versions": versions, "code": _hash_code()}
+
+
+def _hash_code() -> str:
+    """Changes with the sources that decide what is written, so that a newer checkout exports again."""
+    folder = Path(__file__).parent
+    sources = sorted(path for pattern in CODE for path in folder.glob(pattern))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
 
 
 def count_nodes(model: "onnx.ModelProto") -> dict[str, int]:
@@ -50,12 +62,15 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
 
-def is_exported(repository: Path, manifest: Path, checkpoint_sha256: str, settings: Settings) -> bool:
+def is_exported(repository: Path, checkpoint_sha256: str, settings: Settings) -> bool:
     """Whether ``repository`` holds, whole, what this checkpoint and these settings give."""
     try:
-        content = json.loads((repository / manifest).read_text(encoding="utf-8"))
-        same = content["checkpoint"]["sha256"] == checkpoint_sha256 and content["settings"] == settings.as_json()
-        files = content["files"].items()
-        return same and all((repository / name).stat().st_size == file["bytes"] for name, file in files)
+        content = json.loads((repository / MANIFEST).read_text(encoding="utf-8"))
+        if content["checkpoint"]["sha256"] != checkpoint_sha256 or content["settings"] != settings.as_json():
+            return False
+        if any((repository / name).stat().st_size != file["bytes"] for name, file in content["files"].items()):
+            return False
+        size = len(json.loads((repository / VOCABULARY).read_text(encoding="utf-8"))["tokens"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
+    return not configurations_to_change(repository, size)

@@ -41,14 +41,14 @@ def export_onnx(checkpoint: Checkpoint, repository: Path, speech: Path, settings
         ExportError: with the cause; the repository is then as it was.
     """
     with publication(repository) as files:
+        utterances = read_speech(speech, checkpoint.sample_rate)
         with step("load the checkpoint"):
             model = load_model(checkpoint)
             extractor = load_feature_extractor(checkpoint)
             vocabulary = read_vocabulary(checkpoint.name, load_tokenizer(checkpoint), model.config.vocab_size)
             receptive_field, stride = receptive_field_and_stride(model.config.conv_kernel, model.config.conv_stride)
-            frontend = Frontend(extractor.sampling_rate, stride, receptive_field, bool(extractor.do_normalize))
+            frontend = Frontend(checkpoint.sample_rate, stride, receptive_field, bool(extractor.do_normalize))
         with step("run it on speech"):
-            utterances = read_speech(speech, frontend.sample_rate)
             references = reference_log_probs(model, extractor, utterances)
         with step(f"export the graph ({settings.exporter}, opset {settings.opset})"):
             engine = AcousticEngine(model, normalize=frontend.normalize).eval()

@@ -10,7 +10,7 @@ from safetensors import safe_open
 from transformers import AutoFeatureExtractor, AutoProcessor, AutoTokenizer, Wav2Vec2ForCTC
 
 from shrota_export.cli import export
-from shrota_export.errors import CheckpointError
+from shrota_export.errors import RandomCheckpointError
 from shrota_export.random_checkpoint import Shape, make_config, published_file
 from shrota_testing.checkpoints import make_audio
 
@@ -84,14 +84,21 @@ def test_what_is_there_is_kept_unless_forced(twin: Path, tmp_path: Path, capsys:
     export_random(output, *shape)
     assert "already there" in capsys.readouterr().err
     assert (output / "model.safetensors").stat().st_mtime_ns == made
-    with pytest.raises(CheckpointError, match="--force replaces it"):
+    with pytest.raises(RandomCheckpointError, match="--force replaces it"):
         export_random(output, *shape, "--seed", "1")
     export_random(output, *shape, "--seed", "1", "--force")
     assert json.loads((output / "random.json").read_text(encoding="utf-8"))["seed"] == 1
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
+def test_a_folder_of_something_else_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work", encoding="utf-8")
+    with pytest.raises(RandomCheckpointError, match="was not made by this command"):
+        export_random(tmp_path, "--layers", "1", "--hidden-size", "16", "--conv-dim", "8", "--force")
+    assert (tmp_path / "thesis.txt").exists()
+
+
 def test_a_width_that_does_not_divide(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="does not divide into 5 heads"):
+    with pytest.raises(RandomCheckpointError, match="does not divide into 5 heads"):
         export_random(tmp_path / "odd", "--hidden-size", "64", "--heads", "5")
     assert not list(tmp_path.iterdir())

@@ -5,6 +5,7 @@
     ShrotaError
     └── ExportError
         ├── CheckpointError    (ValueError)   not a checkpoint that can be exported
+        ├── RandomCheckpointError (ValueError)  a random checkpoint that cannot be made
         ├── HubError           (OSError)      the hub cannot be reached, or has no such checkpoint
         ├── RepositoryError    (OSError)      no model repository, or one that cannot be written
         ├── SpeechError        (ValueError)   no speech to verify with
@@ -23,6 +24,13 @@ class CheckpointError(ExportError, ValueError):
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"cannot export {name!r}: {reason}")
+
+
+class RandomCheckpointError(ExportError, ValueError):
+    """A checkpoint with random weights cannot be made: its shape is impossible, or its folder cannot be written."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"cannot make {name!r}: {reason}")
 
 
 class HubError(ExportError, OSError):

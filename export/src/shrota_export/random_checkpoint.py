@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from shrota_export.errors import CheckpointError
+from shrota_export.errors import RandomCheckpointError
 from shrota_export.progress import step
 from shrota_export.repository import give_usual_mode
 
@@ -53,7 +53,9 @@ def make_config(like: str, shape: Shape) -> dict[str, Any]:
     if shape.conv_dim:
         config["conv_dim"] = [shape.conv_dim] * len(config["conv_dim"])
     if width % config["num_attention_heads"]:
-        raise CheckpointError(like, f"a width of {width} does not divide into {config['num_attention_heads']} heads")
+        raise RandomCheckpointError(
+            like, f"a width of {width} does not divide into {config['num_attention_heads']} heads"
+        )
     return config
 
 
@@ -70,11 +72,15 @@ def write_random_checkpoint(output: Path, like: str, shape: Shape, seed: int, *,
     """Makes the folder ``output``, whole or not at all.
 
     Raises:
-        CheckpointError: if the folder is there and not ``force``, cannot be written, or the shape is impossible.
+        RandomCheckpointError: if the folder is there and not ``force``, cannot be written, or the shape is impossible.
     """
     config = make_config(like, shape)
+    if output.exists() and not (output / RECIPE).is_file():
+        raise RandomCheckpointError(
+            str(output), "it is there already and was not made by this command; name another folder"
+        )
     if output.exists() and not force:
-        raise CheckpointError(str(output), "it is there already and is another one; --force replaces it")
+        raise RandomCheckpointError(str(output), "it is there already and is another one; --force replaces it")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".shrota-random-", dir=output.parent) as staging:
@@ -87,7 +93,7 @@ def write_random_checkpoint(output: Path, like: str, shape: Shape, seed: int, *,
                 output.rename(Path(staging) / "old")
             folder.rename(output)
     except OSError as error:
-        raise CheckpointError(str(output), f"it cannot be written: {error.strerror or error}") from error
+        raise RandomCheckpointError(str(output), f"it cannot be written: {error.strerror or error}") from error
 
 
 def _write(folder: Path, like: str, config: dict[str, Any], seed: int) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from shrota_onnxruntime import session
 from shrota_onnxruntime.session import EngineFileError, one_line, open_session, run_options
 from shrota_onnxruntime.settings import Settings, TensorSpec
 from shrota_testing.engines import tiny_log_probs, write_tiny_engine
@@ -25,16 +26,26 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def test_a_good_file_opens_and_runs(settings: Settings) -> None:
-    session = open_session(settings)
+    opened = open_session(settings)
     audio = np.random.default_rng(1).normal(0, 1, (1, 4000)).astype(np.float32)
     feeds = {"AUDIO": audio, "NUM_SAMPLES": np.array([[4000]], np.int32)}
-    (log_probs,) = session.run(["LOG_PROBS"], feeds, run_options(settings))
+    (log_probs,) = opened.run(["LOG_PROBS"], feeds, run_options(settings))
     np.testing.assert_allclose(log_probs[0], tiny_log_probs(audio[0]), atol=1e-4)
 
 
 def test_a_gpu_instance_without_a_gpu_runs_on_the_cpu(settings: Settings) -> None:
-    session = open_session(replace(settings, device_id=0, cuda_options={"use_tf32": "0"}))
-    assert session.get_providers()[-1] == "CPUExecutionProvider"
+    opened = open_session(replace(settings, device_id=0, cuda_options={"use_tf32": "0"}))
+    assert opened.get_providers()[-1] == "CPUExecutionProvider"
+
+
+def test_a_gpu_instance_runs_in_full_precision_on_its_own_gpu(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "cuda_is_available", lambda: True)
+    on_gpu = replace(settings, device_id=3, cuda_options={"use_tf32": "0"})
+    expected = [("CUDAExecutionProvider", {"device_id": "3", "use_tf32": "0"}), "CPUExecutionProvider"]
+    assert session.providers(on_gpu) == expected
+    assert session.providers(settings) == ["CPUExecutionProvider"]
 
 
 def test_a_missing_file(settings: Settings) -> None:

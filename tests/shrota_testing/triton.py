@@ -54,7 +54,8 @@ def stub_pid(server_pid: int, model: str) -> int:
         if child.status() == psutil.STATUS_ZOMBIE:
             continue
         words = child.cmdline()
-        if words and Path(words[0]).name == STUB and Path(words[1]).parents[1].name == model:
+        # argument 8 is the instance, <model>_0_0; of a process that only completes a configuration, the model
+        if len(words) > 8 and Path(words[0]).name == STUB and words[8].startswith(f"{model}_"):
             return int(child.pid)
     raise AssertionError(f"no process serves {model}")
 

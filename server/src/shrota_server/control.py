@@ -7,6 +7,7 @@ from http.client import HTTPConnection, HTTPException
 from typing import Any
 from urllib.parse import quote
 
+from shrota_server.diagnosis import without_kind
 from shrota_server.errors import ServerError
 
 
@@ -76,4 +77,7 @@ def _error_text(answer: bytes) -> str:
         text = str(parsed["error"])
     except (ValueError, KeyError, TypeError):
         text = answer.decode("utf-8", errors="replace")
-    return " ".join(text.split("At:")[0].split())
+    text = text.rpartition("UNAVAILABLE state: ")[
+        2
+    ]  # "load failed for model M: version 1 is at UNAVAILABLE state: ..."
+    return " ".join(without_kind(text.split("\n\nAt:")[0]).split())

@@ -59,7 +59,7 @@ def _failed_model(line: str, _: Sequence[str]) -> str | None:
     match = re.search(r"failed to load '([^']+)' version \d+: (.*)", message(line))
     if match is None:
         return None
-    reason = _without_kind(match[2])
+    reason = without_kind(match[2])
     if "model.onnx" in reason and "shrota export" not in reason:  # NVIDIA's backend
         reason = f"{reason}: {EXPORT}"
     return f"model {match[1]} cannot be loaded: {reason}"
@@ -67,18 +67,18 @@ def _failed_model(line: str, _: Sequence[str]) -> str | None:
 
 def _failed_creation(line: str, _: Sequence[str]) -> str | None:
     match = re.match(r"error: creating server: (.*)", line)
-    return _without_kind(re.sub(r"^[\w ]+ - ", "", match[1])) if match else None
+    return without_kind(re.sub(r"^[\w ]+ - ", "", match[1])) if match else None
 
 
 def _first_error(line: str, _: Sequence[str]) -> str | None:
-    return _without_kind(message(line)) if re.match(r"[EF]\d{4} ", line) else None
+    return without_kind(message(line)) if re.match(r"[EF]\d{4} ", line) else None
 
 
 def _last_line(_: str, lines: Sequence[str]) -> str | None:
     return next((message(line) for line in reversed(lines) if line.strip()), None)
 
 
-def _without_kind(text: str) -> str:
+def without_kind(text: str) -> str:
     """An error's text without the kinds before it and the Python stack after it (whose newlines are escaped)."""
     text = re.split(r"\\n\\nAt:|\\n *At:", text)[0].replace("\\n", " ")
     kinds = r"^(?:(?:Internal|Invalid argument|Not found|Unavailable|TritonModelException): )+"

@@ -98,7 +98,7 @@ class Supervisor:
             logger.warning("the process of model %s has died: %s", model, how)
         else:
             logger.error(
-                "the process of model %s keeps dying, %d times within %.0f s: %s in %.0f s; see the log for why",
+                "the process of model %s keeps dying, %d times within %.0f s: %s in %.0f s; Triton's log says why",
                 model, self._backoff.count(model), CRASH_WINDOW_S, how, delay_s,
             )  # fmt: skip
 

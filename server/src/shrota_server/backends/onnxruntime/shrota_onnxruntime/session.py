@@ -38,7 +38,7 @@ def open_session(settings: Settings) -> ort.InferenceSession:
         raise EngineFileError(f"no engine at {path}: {REMEDY}")
     options = session_options(settings)
     try:
-        session = ort.InferenceSession(str(path), options, providers=_providers(settings))
+        session = ort.InferenceSession(str(path), options, providers=providers(settings))
     except Exception as error:  # onnxruntime's errors share no base class but Exception
         reason = one_line(error)
         raise EngineFileError(f"{path} cannot be read as an ONNX graph ({reason}): {REMEDY} again") from error
@@ -105,7 +105,8 @@ def _shape(sizes: Sequence[int]) -> str:
     return "[" + ", ".join("any" if size < 0 else str(size) for size in sizes) + "]"
 
 
-def _providers(settings: Settings) -> list[Any]:
+def providers(settings: Settings) -> list[Any]:
+    """The execution providers for onnxruntime, the preferred one first."""
     if settings.device_id is None or not cuda_is_available():
         return ["CPUExecutionProvider"]
     cuda = {"device_id": str(settings.device_id), **settings.cuda_options}

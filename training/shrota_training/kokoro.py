@@ -18,6 +18,7 @@ KOKORO_RATE = 24_000
 SPEECH_RATE = 16_000
 MODEL_SHA256 = "6e742170d309016e5891a994e1ce1559c702a2ccd0075e67ef7157974f6406cb"
 MAX_TOKENS = 508  # a voice has a style for up to 510 tokens; two are the silence at either end
+LINES_AT_ONCE = 100
 HINDI_VOICES = ("hf_alpha", "hf_beta", "hm_omega", "hm_psi")
 
 
@@ -26,15 +27,18 @@ def phonemes(lines: Sequence[str], voice: str = "hi") -> list[str]:
 
     Raises:
         FileNotFoundError: espeak-ng is not installed.
-        RuntimeError: espeak-ng did not answer line by line.
     """
+    if len(lines) > LINES_AT_ONCE:
+        starts = range(0, len(lines), LINES_AT_ONCE)
+        return [ipa for start in starts for ipa in phonemes(lines[start : start + LINES_AT_ONCE], voice)]
     command = ["espeak-ng", "-v", voice, "--ipa", "-q"]
     answer = subprocess.run(command, input="\n".join(lines), capture_output=True, text=True, check=True).stdout
     spoken = answer.splitlines()
-    if len(spoken) != len(lines):  # a long line is answered in several: ask one by one
+    if len(spoken) != len(lines):  # a long line is answered in several: halve the lot until it stands alone
         if len(lines) == 1:
-            return [" ".join(spoken)]
-        return [one for line in lines for one in phonemes([line], voice)]
+            return [" ".join(spoken).replace("r.", "ɽ").replace(".", "").strip()]
+        middle = len(lines) // 2
+        return [*phonemes(lines[:middle], voice), *phonemes(lines[middle:], voice)]
     # espeak-ng writes the retroflex flap as "r."; in Kokoro's table the point would be a full stop.
     return [line.strip().replace("r.", "ɽ").replace(".", "") for line in spoken]
 

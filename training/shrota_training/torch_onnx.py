@@ -113,21 +113,31 @@ def _dynamic_quantize_linear(x: list[Tensor], _: Attributes) -> tuple[Tensor, Te
     return x[0], torch.tensor(1.0), torch.tensor(0.0)
 
 
-def _lstm(x: list[Tensor], a: Attributes) -> tuple[Tensor, Tensor, Tensor]:
-    """Bidirectional LSTM of one utterance [T, 1, input]; ONNX orders the gates i, o, f, c and PyTorch i, f, c, o."""
-    hidden = a["hidden_size"]
+def _lstm(x: list[Tensor], a: Attributes) -> tuple[Tensor, None, None]:
+    raise NotImplementedError  # takes constants only; replaced when the graph is loaded
+
+
+def _make_lstm(x: Sequence[Tensor], a: Attributes, device: torch.device) -> Operator:
+    """Return the operator of a bidirectional LSTM with these quantised weights; its first state is always zero.
+
+    ONNX orders the gates i, o, f, c and PyTorch i, f, c, o.
+    """
+    hidden, (weights, recurrent, bias) = a["hidden_size"], x[:3]
     order = torch.cat([torch.arange(g * hidden, (g + 1) * hidden) for g in (0, 2, 3, 1)])
-    weights: list[Tensor] = []
-    for way in range(2):
-        for values, scale, zero in ((x[1], x[8], x[9]), (x[2], x[10], x[11])):
+    lstm = torch.nn.LSTM(weights.shape[1], hidden, bidirectional=True).to(device)
+    for way, suffix in enumerate(("l0", "l0_reverse")):
+        for name, values, scale, zero in (("ih", weights, x[3], x[4]), ("hh", recurrent, x[5], x[6])):
             matrix = (values[way].float() - zero[way].float()) * scale[way]
-            weights.append(matrix.t()[order.to(matrix.device)].contiguous())
-        bias = x[3][way].reshape(2, -1)
-        weights += [bias[0][order.to(bias.device)].contiguous(), bias[1][order.to(bias.device)].contiguous()]
-    output, state, cell = torch.lstm(
-        x[0].contiguous(), (x[5].contiguous(), x[6].contiguous()), weights, True, 1, 0.0, False, True, False
-    )
-    return output.reshape(output.shape[0], 1, 2, hidden).permute(0, 2, 1, 3), state, cell
+            getattr(lstm, f"weight_{name}_{suffix}").data.copy_(matrix.t()[order.to(matrix.device)])
+        for name, part in zip(("ih", "hh"), bias[way].reshape(2, -1), strict=True):
+            getattr(lstm, f"bias_{name}_{suffix}").data.copy_(part[order.to(part.device)])
+    lstm.flatten_parameters()
+
+    def run(inputs: list[Tensor], _: Attributes) -> Tensor:
+        output = lstm(inputs[0].contiguous())[0]
+        return cast("Tensor", output.reshape(output.shape[0], 1, 2, hidden).permute(0, 2, 1, 3))
+
+    return run
 
 
 def _resize(x: list[Tensor | None], a: Attributes) -> Tensor:
@@ -276,7 +286,7 @@ class TorchGraph:
             self.steps.append((operator, mixes, inputs, list(node.output), attributes))
 
     def _expand_weights(self) -> None:
-        """Replace the integer products by float products whose weight is ready."""
+        """Replace the integer products by float products whose weight is ready, and likewise the LSTMs."""
         weights: dict[str, Tensor] = {}
         for i, (operator, mixes, inputs, outputs, attributes) in enumerate(self.steps):
             if operator in (_conv_integer, _matmul_integer):
@@ -284,6 +294,10 @@ class TorchGraph:
                 weights[name] = (self.constants[name].float() - self.constants[inputs[3]].float()).contiguous()
                 plain = _conv if operator is _conv_integer else OPERATORS["MatMul"]
                 self.steps[i] = (plain, mixes, [inputs[0], name], outputs, attributes)
+            elif operator is _lstm:
+                constants = [self.constants[inputs[k]] for k in (1, 2, 3, 8, 9, 10, 11)]
+                run = _make_lstm(constants, attributes, self.device)
+                self.steps[i] = (run, mixes, inputs[:1], outputs[:1], attributes)
         self.constants.update(weights)
 
     def _last_uses(self) -> list[list[str]]:

@@ -1,0 +1,187 @@
+"""Training batches, made on the GPU from int16 speech that stays there.
+
+A batch is a rectangle of rows of one length between 2 and 20 seconds. Each row holds utterances one after the other
+with pauses between, so that the model learns every length that the server's windows have, and little is padding.
+"""
+
+import json
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+RATE = 16_000
+ROW_LENGTHS_S = (2.5, 4.0, 6.0, 9.0, 13.0, 20.0)
+ROW_LENGTH_WEIGHTS = (1, 2, 2, 2, 2, 3)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Where an utterance lies in the speech, in samples, and what it says, as token ids."""
+
+    start: int
+    samples: int
+    tokens: tuple[int, ...]
+
+
+@dataclass
+class Batch:
+    """Audio [rows, samples], normalised and zero-padded; samples [rows]; the rows' tokens joined; lengths [rows]."""
+
+    audio: Tensor
+    samples: Tensor
+    tokens: Tensor
+    token_counts: Tensor
+
+
+def text_tokens(text: str, vocab: dict[str, int]) -> tuple[int, ...]:
+    """Return the token ids of a text; words are divided by `|`."""
+    return tuple(vocab[letter] for letter in text.replace(" ", "|"))
+
+
+def load_speech(folder: Path, vocab: dict[str, int], device: str) -> tuple[Tensor, list[Clip], list[Clip]]:
+    """Load what `synthesize` wrote; return all samples (int16), and the clips for training and for development."""
+    parts: list[Tensor] = []
+    clips: dict[bool, list[Clip]] = {True: [], False: []}
+    start = 0
+    for index in sorted(folder.glob("speech-*.jsonl")):
+        part = np.fromfile(index.with_suffix(".raw"), dtype=np.int16)
+        offset = 0
+        for line in index.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            if offset + row["samples"] > len(part):
+                break
+            clip = Clip(start + offset, row["samples"], text_tokens(row["text"], vocab))
+            clips[row["development"]].append(clip)
+            offset += row["samples"]
+        parts.append(torch.from_numpy(part[:offset]).to(device))
+        start += offset
+    return torch.cat(parts), clips[False], clips[True]
+
+
+def pack(clips: Iterator[Clip], row_samples: int, rows: int, rng: random.Random) -> list[list[tuple[int, Clip]]]:
+    """Fill rows with clips, each at a position in samples; a clip that does not fit begins the next row."""
+    packed: list[list[tuple[int, Clip]]] = []
+    waiting: Clip | None = None
+    while len(packed) < rows:
+        row: list[tuple[int, Clip]] = []
+        position = int(rng.uniform(0, 0.4) * RATE)
+        while True:
+            clip = waiting or next(clips)
+            waiting = None
+            if position + clip.samples > row_samples:
+                if row:
+                    waiting = clip
+                    break
+                if clip.samples > row_samples:
+                    continue  # too long for this batch; it comes again in another
+                position = 0
+            row.append((position, clip))
+            position += clip.samples + int(rng.choice((0.0, 0.1, 0.3, 0.8)) * rng.random() * RATE)
+        packed.append(row)
+    return packed
+
+
+class BatchMaker:
+    """Makes batches of about `batch_s` seconds from speech on a device, with or without augmentation."""
+
+    def __init__(self, speech: Tensor, batch_s: float, seed: int) -> None:
+        self.speech = speech
+        self.batch_s = batch_s
+        self.longest_row_s = ROW_LENGTHS_S[-1]
+        self.rng = random.Random(seed)
+        self.device = speech.device
+
+    def _forever(self, clips: Sequence[Clip]) -> Iterator[Clip]:
+        order = list(clips)
+        while True:
+            self.rng.shuffle(order)
+            yield from order
+
+    def training(self, clips: Sequence[Clip]) -> Iterator[Batch]:
+        """Yield augmented batches for ever; every clip comes about equally often."""
+        stream = self._forever(clips)
+        shortest_s = min(clip.samples for clip in clips) / RATE
+        while True:
+            length_s = self.rng.choices(ROW_LENGTHS_S, ROW_LENGTH_WEIGHTS)[0]
+            if not shortest_s < length_s <= max(self.longest_row_s, shortest_s + 4):
+                continue
+            rows = pack(stream, int(length_s * RATE), max(1, int(self.batch_s / length_s)), self.rng)
+            yield self._assemble(rows, augment=True)
+
+    def plain(self, clips: Sequence[Clip]) -> Iterator[Batch]:
+        """Yield every clip once, alone in its row, shortest first."""
+        ordered = sorted(clips, key=lambda clip: clip.samples)
+        size = max(1, int(self.batch_s / (ordered[-1].samples / RATE)))
+        for first in range(0, len(ordered), size):
+            yield self._assemble([[(0, clip)] for clip in ordered[first : first + size]], augment=False)
+
+    def _assemble(self, rows: list[list[tuple[int, Clip]]], *, augment: bool) -> Batch:
+        ends = [row[-1][0] + row[-1][1].samples for row in rows]
+        if augment:
+            ends = [end + int(self.rng.choice((0.0, 0.1, 0.5)) * self.rng.random() * RATE) for end in ends]
+        width = max(ends)
+        segments = [(r * width + at, clip.samples, clip.start) for r, row in enumerate(rows) for at, clip in row]
+        table = torch.tensor(segments, device=self.device)
+        target, count, source = table.unbind(1)
+        before = torch.cumsum(count, 0) - count
+        steps = torch.arange(int(sum(s[1] for s in segments)), device=self.device)
+        gains = 10 ** (torch.empty(len(segments), device=self.device).uniform_(-12, 0) / 20) if augment else None
+        picked = self.speech[torch.repeat_interleave(source - before, count) + steps].float() / 32768
+        if gains is not None:
+            picked = picked * torch.repeat_interleave(gains, count)
+        audio = torch.zeros(len(rows) * width, device=self.device)
+        audio[torch.repeat_interleave(target - before, count) + steps] = picked
+        audio = audio.reshape(len(rows), width)
+        samples = torch.tensor(ends, device=self.device)
+        if augment:
+            audio, samples = self._augment(audio, samples)
+        mask = torch.arange(audio.shape[1], device=self.device) < samples[:, None]
+        lines = [self._line(row) for row in rows]
+        return Batch(
+            normalise(audio, mask, samples),
+            samples,
+            torch.tensor([token for line in lines for token in line], device=self.device),
+            torch.tensor([len(line) for line in lines], device=self.device),
+        )
+
+    @staticmethod
+    def _line(row: list[tuple[int, Clip]]) -> list[int]:
+        line: list[int] = []
+        for _, clip in row:
+            line += [*([4] if line else []), *clip.tokens]
+        return line
+
+    def _augment(self, audio: Tensor, samples: Tensor) -> tuple[Tensor, Tensor]:
+        """Change the speed (and pitch), the frequency response and the noise."""
+        rows = len(audio)
+        factor = self.rng.uniform(0.88, 1.14) if self.rng.random() < 0.7 else 1.0
+        if factor != 1.0:
+            width = int(audio.shape[1] / factor)
+            audio = functional.interpolate(audio[:, None], size=width, mode="linear")[:, 0]
+            samples = (samples / factor).long().clamp(max=width)
+        if self.rng.random() < 0.5:
+            kernel = torch.randn(rows, 1, 33, device=self.device) * torch.hann_window(33, device=self.device) * 0.12
+            kernel[:, :, 16] = 1.0
+            audio = functional.conv1d(audio[None], kernel, padding=16, groups=rows)[0]
+        if self.rng.random() < 0.6:
+            level = audio.square().mean(1, keepdim=True).sqrt()
+            ratio_db = torch.empty(rows, 1, device=self.device).uniform_(5, 45)
+            noise = torch.randn_like(audio)
+            if self.rng.random() < 0.5:  # noise with less treble
+                noise = 2 * functional.avg_pool1d(noise[:, None], 5, 1, 2)[:, 0]
+            audio = audio + noise * level * 10 ** (-ratio_db / 20)
+        return audio, samples
+
+
+def normalise(audio: Tensor, mask: Tensor, samples: Tensor) -> Tensor:
+    """Give each row zero mean and unit variance over its valid part, as Wav2Vec2FeatureExtractor does; pad with 0."""
+    count = samples[:, None]
+    audio = audio * mask
+    centred = (audio - audio.sum(1, keepdim=True) / count) * mask
+    return centred / (centred.square().sum(1, keepdim=True) / count + 1e-7).sqrt()

@@ -1,0 +1,40 @@
+"""Let the held-out voices speak the held-out phrases: the test set of `evaluate`."""
+
+import argparse
+import json
+from pathlib import Path
+
+import soundfile
+from tqdm import tqdm
+
+from shrota_training.kokoro import SPEECH_RATE, Kokoro, PhonemeTable, load_voice, phonemes, to_speech_rate
+from shrota_training.split import Split
+
+
+def main() -> None:
+    """Write WAV files and a manifest with one line a file: audio, text, voice, duration_s."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--voices", type=Path, required=True, help="folder of Kokoro's *.bin voices")
+    parser.add_argument("--model", type=Path, required=True, help="Kokoro's ONNX file")
+    parser.add_argument("--phonemes", type=Path, required=True, help="Kokoro's vocab.json")
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--phrases", type=int, help="only so many phrases")
+    arguments = parser.parse_args()
+    split = Split.load()
+    kokoro, table = Kokoro(arguments.model), PhonemeTable(arguments.phonemes)
+    phrases = split.phrases[: arguments.phrases]
+    spoken = [table.tokens(ipa + ".") for ipa in phonemes(phrases)]
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    with (arguments.output / "manifest.jsonl").open("w", encoding="utf-8") as manifest:
+        for voice in split.voices:
+            styles = load_voice(arguments.voices, voice)
+            for number, (phrase, tokens) in enumerate(zip(tqdm(phrases, voice), spoken, strict=True)):
+                speech = to_speech_rate(kokoro.speak(tokens, styles[len(tokens)]))
+                name = f"{voice}-{number:03}.wav"
+                soundfile.write(arguments.output / name, speech, SPEECH_RATE, subtype="PCM_16")
+                row = {"audio": name, "text": phrase, "voice": voice, "duration_s": len(speech) / SPEECH_RATE}
+                manifest.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()

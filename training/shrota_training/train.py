@@ -1,0 +1,223 @@
+"""Train `models/hindi-small` from nothing with CTC (Graves et al., 2006) for a given number of minutes.
+
+The learning rate follows the share of the time that has passed, so that a run always ends with a finished schedule.
+"""
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import Wav2Vec2ForCTC
+
+from shrota_training.batches import Batch, BatchMaker, load_speech
+from shrota_training.model import count_parameters, load_vocab, make_config, save_checkpoint
+
+WARM_UP = 0.04
+MASK_SPAN = 10  # frames of 20 ms
+MASK_SHARE = 0.06
+MASK_FROM = 0.08  # masking begins when this share of the run is over: CTC must first leave its all-blank plateau
+SHORT_UNTIL = 0.12  # until this share of the run, rows are at most 6 s long: alignment is found sooner in short ones
+
+
+def log_probs_of(model: Wav2Vec2ForCTC, batch: Batch, mask_share: float) -> tuple[Tensor, Tensor]:
+    """Return log-probabilities [rows, frames, tokens] in float32 and the valid frames [rows].
+
+    The steps are those of Wav2Vec2ForCTC.forward; the time mask is drawn on the GPU.
+    """
+    encoder = model.wav2vec2
+    features = encoder.feature_extractor(batch.audio).transpose(1, 2)
+    frames = model._get_feat_extract_output_lengths(batch.samples)  # noqa: SLF001 - it has no public name
+    hidden, _ = encoder.feature_projection(features)
+    if mask_share > 0:
+        starts = torch.rand(hidden.shape[:2], device=hidden.device) < mask_share / MASK_SPAN
+        spread = functional.max_pool1d(functional.pad(starts.float(), (MASK_SPAN - 1, 0))[:, None], MASK_SPAN, 1)[:, 0]
+        masked = encoder.masked_spec_embed.to(hidden.dtype)
+        hidden = torch.where(spread[:, :, None] > 0, masked, hidden)
+    valid = torch.arange(hidden.shape[1], device=hidden.device) < frames[:, None]
+    hidden = encoder.encoder(hidden, attention_mask=valid)[0]
+    logits = model.lm_head(model.dropout(hidden))
+    return torch.log_softmax(logits.float(), -1), frames
+
+
+def loss_of(log_probs: Tensor, frames: Tensor, batch: Batch) -> Tensor:
+    """Return the CTC loss per token, averaged over the batch."""
+    losses = functional.ctc_loss(
+        log_probs.transpose(0, 1), batch.tokens, frames, batch.token_counts, reduction="none", zero_infinity=True
+    )
+    return losses.sum() / batch.token_counts.sum()
+
+
+def greedy(log_probs: Tensor, frames: Tensor) -> list[list[int]]:
+    """Return the best path's tokens of each row, without repeats and blanks."""
+    lines = []
+    for path, count in zip(log_probs.argmax(-1).cpu(), frames.tolist(), strict=True):
+        tokens = torch.unique_consecutive(path[:count]).tolist()
+        lines.append([token for token in tokens if token > 3])
+    return lines
+
+
+def edit_distance(left: list[int], right: list[int]) -> int:
+    """Return the Levenshtein distance."""
+    row = list(range(len(right) + 1))
+    for i, a in enumerate(left, 1):
+        previous, row[0] = row[0], i
+        for j, b in enumerate(right, 1):
+            previous, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, previous + (a != b))
+    return row[-1]
+
+
+@torch.inference_mode()
+def development_error(model: Wav2Vec2ForCTC, batches: Iterator[Batch]) -> float:
+    """Return the character error rate over some batches of single utterances."""
+    model.eval()
+    errors = length = 0
+    for batch in batches:
+        with torch.autocast(batch.audio.device.type, torch.bfloat16):
+            log_probs, frames = log_probs_of(model, batch, 0.0)
+        references = torch.split(batch.tokens.cpu(), batch.token_counts.tolist())
+        for reference, guess in zip(references, greedy(log_probs, frames), strict=True):
+            errors += edit_distance(reference.tolist(), guess)
+            length += len(reference)
+    model.train()
+    return errors / length
+
+
+class Average:
+    """An exponential moving average of a model's weights, which is what gets saved."""
+
+    def __init__(self, model: Wav2Vec2ForCTC) -> None:
+        self.model = Wav2Vec2ForCTC(model.config).to(next(model.parameters()).device)
+        self.model.load_state_dict(model.state_dict())
+        self.model.requires_grad_(requires_grad=False)
+        self.steps = 0
+
+    @torch.no_grad()
+    def update(self, model: Wav2Vec2ForCTC) -> None:
+        """Move the average a little towards the model."""
+        self.steps += 1
+        decay = min(0.999, self.steps / (self.steps + 10))
+        torch._foreach_lerp_(list(self.model.parameters()), list(model.parameters()), 1 - decay)  # noqa: SLF001
+
+
+def optimiser_of(model: Wav2Vec2ForCTC, rate: float) -> torch.optim.AdamW:
+    """Return AdamW with weight decay on matrices only."""
+    matrices = [p for p in model.parameters() if p.dim() > 1]
+    vectors = [p for p in model.parameters() if p.dim() <= 1]
+    groups = [{"params": matrices, "weight_decay": 0.02}, {"params": vectors, "weight_decay": 0.0}]
+    fused = next(model.parameters()).is_cuda
+    return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), eps=1e-8, fused=fused)
+
+
+def learning_rate(progress: float, peak: float) -> float:
+    """Linear warm-up, then a cosine to 1 % of the peak."""
+    if progress < WARM_UP:
+        return peak * max(progress / WARM_UP, 0.01)
+    falling = (progress - WARM_UP) / (1 - WARM_UP)
+    return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, falling))))
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """Run the training loop; write the log and, from time to time, the checkpoint and the state to go on from."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.manual_seed(1)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    speech, clips, development = load_speech(arguments.speech, load_vocab(arguments.vocab), device)
+    hours = sum(clip.samples for clip in clips) / 16_000 / 3600
+    model = Wav2Vec2ForCTC(make_config()).to(device).train()
+    average = Average(model)
+    optimiser = optimiser_of(model, arguments.rate)
+    done_s, steps = 0.0, 0
+    state_path = arguments.output / "state.pt"
+    if state_path.exists():
+        state = torch.load(state_path, map_location=device)
+        model.load_state_dict(state["model"])
+        average.model.load_state_dict(state["average"])
+        optimiser.load_state_dict(state["optimiser"])
+        done_s, steps, average.steps = state["done_s"], state["steps"], state["steps"]
+    say(f"{count_parameters(model)} parameters, {len(clips)} clips, {hours:.2f} h, {len(development)} for development")
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    maker = BatchMaker(speech, arguments.batch_s, seed=steps)
+    start = last_report = last_check = time.time()
+    budget_s, audio_s, losses = arguments.minutes * 60, 0.0, torch.zeros((), device=device)
+    counted = 0
+    for batch in maker.training(clips):
+        elapsed = done_s + time.time() - start
+        progress = elapsed / budget_s
+        if progress >= 1 or time.time() - start > arguments.stop_after_s or steps >= arguments.max_steps:
+            break
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(progress, arguments.rate)
+        maker.longest_row_s = 6.0 if progress < SHORT_UNTIL else 20.0
+        with torch.autocast(device, torch.bfloat16):
+            log_probs, frames = log_probs_of(model, batch, MASK_SHARE if progress > MASK_FROM else 0.0)
+        loss = loss_of(log_probs, frames, batch)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        average.update(model)
+        steps += 1
+        losses += loss.detach()
+        counted += 1
+        audio_s += batch.audio.numel() / 16_000
+        now = time.time()
+        if now - last_report > arguments.report_s:
+            speed = audio_s / (now - last_report)
+            say(f"{elapsed:.0f} s: step {steps}, loss {losses.item() / counted:.3f}, {speed:.0f} s of audio a second")
+            last_report, counted, audio_s, losses = time.time(), 0, 0.0, torch.zeros((), device=device)
+        if now - last_check > arguments.check_s:
+            check(arguments, model, average, maker, development, optimiser, elapsed, steps)
+            last_check = time.time()
+    check(arguments, model, average, maker, development, optimiser, done_s + time.time() - start, steps)
+
+
+def check(
+    arguments: argparse.Namespace,
+    model: Wav2Vec2ForCTC,
+    average: Average,
+    maker: BatchMaker,
+    development: list,  # type: ignore[type-arg]
+    optimiser: torch.optim.AdamW,
+    elapsed: float,
+    steps: int,
+) -> None:
+    """Report the development error of the averaged weights, and save everything."""
+    error = development_error(average.model, maker.plain(development)) if development else float("nan")
+    say(f"{elapsed:.0f} s: step {steps}, development CER {100 * error:.2f} %")
+    save_checkpoint(average.model, arguments.vocab, arguments.output / "checkpoint")
+    state = {"model": model.state_dict(), "average": average.model.state_dict(), "optimiser": optimiser.state_dict()}
+    torch.save(state | {"done_s": elapsed, "steps": steps}, arguments.output / "state.new")
+    (arguments.output / "state.new").rename(arguments.output / "state.pt")
+    with (arguments.output / "log.jsonl").open("a", encoding="utf-8") as log:
+        log.write(json.dumps({"elapsed_s": round(elapsed), "steps": steps, "development_cer": error}) + "\n")
+
+
+def say(line: str) -> None:
+    """Print at once."""
+    print(line, flush=True)
+
+
+def main() -> None:
+    """Train."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--speech", type=Path, required=True, help="folder that synthesize wrote")
+    parser.add_argument("--vocab", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, required=True, help="length of the whole schedule")
+    parser.add_argument("--stop-after-s", type=float, default=1e9, help="stop earlier; the next run goes on from here")
+    parser.add_argument("--max-steps", type=int, default=10**9)
+    parser.add_argument("--batch-s", type=float, default=400.0)
+    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--report-s", type=float, default=10.0)
+    parser.add_argument("--check-s", type=float, default=60.0)
+    train(parser.parse_args())
+
+
+if __name__ == "__main__":
+    main()

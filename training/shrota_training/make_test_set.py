@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from shrota_training.kokoro import SPEECH_RATE, Kokoro, PhonemeTable, load_voice, phonemes, to_speech_rate
 from shrota_training.split import Split
+from shrota_training.torch_onnx import FloatKokoro
 
 
 def main() -> None:
@@ -18,11 +19,13 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True, help="Kokoro's ONNX file")
     parser.add_argument("--phonemes", type=Path, required=True, help="Kokoro's vocab.json")
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--phrases", type=int, help="only so many phrases")
+    parser.add_argument("--phrases", type=int, help="only so many phrases, from the end of the list")
+    parser.add_argument("--float", action="store_true", help="speak with float32 activations, as for training")
     arguments = parser.parse_args()
     split = Split.load()
-    kokoro, table = Kokoro(arguments.model), PhonemeTable(arguments.phonemes)
-    phrases = split.phrases[: arguments.phrases]
+    kokoro = FloatKokoro(arguments.model) if arguments.float else Kokoro(arguments.model)
+    table = PhonemeTable(arguments.phonemes)
+    phrases = split.phrases[-(arguments.phrases or 0) :]
     spoken = [table.tokens(ipa + ".") for ipa in phonemes(phrases)]
     arguments.output.mkdir(parents=True, exist_ok=True)
     with (arguments.output / "manifest.jsonl").open("w", encoding="utf-8") as manifest:

@@ -13,6 +13,7 @@ from typing import Any, cast
 import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import Tensor
 from torch.nn import functional
@@ -335,3 +336,15 @@ class TorchGraph:
             for name in dying:
                 del values[name]
         return values[self.output]
+
+
+class FloatKokoro:
+    """Speaks with the expanded graph on one device; takes the place of `kokoro.Kokoro`."""
+
+    def __init__(self, model: Path, device: str = "cpu") -> None:
+        self.graph = TorchGraph(model, device)
+
+    def speak(self, tokens: Sequence[int], style: NDArray[np.float32], speed: float = 1.0) -> NDArray[np.float32]:
+        """Return 24 kHz speech of a row of tokens in one style [256]."""
+        audio = self.graph(torch.tensor([[0, *tokens, 0]]), torch.from_numpy(style)[None], torch.tensor([speed]))
+        return cast("NDArray[np.float32]", audio.cpu().numpy())

@@ -129,7 +129,10 @@ def train(arguments: argparse.Namespace) -> None:
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     speech, clips, development = load_speech(arguments.speech, load_vocab(arguments.vocab), device)
     hours = sum(clip.samples for clip in clips) / 16_000 / 3600
-    model = Wav2Vec2ForCTC(make_config()).to(device).train()
+    model = Wav2Vec2ForCTC(make_config())
+    if arguments.start:
+        model = Wav2Vec2ForCTC.from_pretrained(arguments.start, dtype=torch.float32)
+    model = model.to(device).train()
     average = Average(model)
     optimiser = optimiser_of(model, arguments.rate)
     done_s, steps = 0.0, 0
@@ -210,6 +213,7 @@ def main() -> None:
     parser.add_argument("--vocab", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--minutes", type=float, required=True, help="length of the whole schedule")
+    parser.add_argument("--start", type=Path, help="a checkpoint to begin with, instead of random weights")
     parser.add_argument("--stop-after-s", type=float, default=1e9, help="stop earlier; the next run goes on from here")
     parser.add_argument("--max-steps", type=int, default=10**9)
     parser.add_argument("--batch-s", type=float, default=400.0)

@@ -1,6 +1,7 @@
 """Hindi number words."""
 
 import pytest
+
 from shrota_training.numbers import BELOW_HUNDRED, hindi_number
 
 

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from shrota_training.split import Split
 from shrota_training.text import HeldOut, is_clean, normalise, read_phrases, vocabulary_letters
 

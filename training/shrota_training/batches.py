@@ -116,6 +116,8 @@ class BatchMaker:
 
     def plain(self, clips: Sequence[Clip]) -> Iterator[Batch]:
         """Yield every clip once, alone in its row, shortest first."""
+        if not clips:
+            return
         ordered = sorted(clips, key=lambda clip: clip.samples)
         size = max(1, int(self.batch_s / (ordered[-1].samples / RATE)))
         for first in range(0, len(ordered), size):

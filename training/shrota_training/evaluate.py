@@ -51,11 +51,11 @@ class Recogniser:
         self.processor = AutoProcessor.from_pretrained(folder)
         self.model = AutoModelForCTC.from_pretrained(folder, dtype=torch.float32).eval()
 
-    @torch.inference_mode()
     def log_probs(self, audio: NDArray[np.float32]) -> torch.Tensor:
         """Return log-probabilities [frames, tokens] of one window."""
         inputs = self.processor(audio, sampling_rate=16_000, return_tensors="pt")
-        return torch.log_softmax(self.model(**inputs).logits[0], -1)
+        with torch.inference_mode():
+            return torch.log_softmax(self.model(**inputs).logits[0], -1)
 
     def transcribe(self, audio: NDArray[np.float32]) -> str:
         """Return the text; long audio is cut into 20 s windows with 2 s overlap, joined in the overlaps' middles."""
@@ -105,13 +105,13 @@ def main() -> None:
             files[voice] += 1
         if arguments.each:
             print(f"{row['audio']}: WER {own}\n  {row['text']}\n  {guess}")
-    for voice in characters:
-        print(f"{voice}: {files[voice]} files, CER {characters[voice]}, WER {words[voice]}")
+    for voice, rate in characters.items():
+        print(f"{voice}: {files[voice]} files, CER {rate}, WER {words[voice]}")
     print(f"{audio_s:.1f} s of audio in {compute_s:.1f} s on {arguments.threads} threads: {audio_s / compute_s:.1f}x")
     if arguments.report:
         totals = {
-            voice: {"files": files[voice], "cer": characters[voice].__dict__, "wer": words[voice].__dict__}
-            for voice in characters
+            voice: {"files": files[voice], "cer": rate.__dict__, "wer": words[voice].__dict__}
+            for voice, rate in characters.items()
         }
         arguments.report.write_text(json.dumps(totals, indent=1) + "\n", encoding="utf-8")
 

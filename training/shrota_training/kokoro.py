@@ -96,4 +96,5 @@ def to_speech_rate(audio: NDArray[np.float32], peak: float = 0.7) -> NDArray[np.
     """Resample 24 kHz speech to 16 kHz, scale it to a peak, and return it as int16."""
     slow = soxr.resample(audio, KOKORO_RATE, SPEECH_RATE, quality="HQ")
     scale = peak / max(float(np.abs(slow).max()), 1e-3)
-    return np.round(slow * scale * 32767).astype(np.int16)
+    speech: NDArray[np.int16] = np.round(slow * scale * 32767).astype(np.int16)
+    return speech

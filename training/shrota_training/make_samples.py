@@ -51,7 +51,8 @@ def read_aloud(speaker: Speaker, sentences: Sequence[str], limit_s: float) -> tu
         read += breath
         if sum(map(len, pieces)) >= limit_s * KOKORO_RATE:
             break
-    return np.concatenate(pieces), read
+    speech: NDArray[np.float32] = np.concatenate(pieces)
+    return speech, read
 
 
 def main() -> None:

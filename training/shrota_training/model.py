@@ -6,7 +6,13 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from transformers import Wav2Vec2Config, Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC, Wav2Vec2Processor
+from transformers import (
+    Wav2Vec2Config,
+    Wav2Vec2CTCTokenizer,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2ForCTC,
+    Wav2Vec2Processor,
+)
 
 VOCAB_SIZE = 68
 
@@ -72,11 +78,11 @@ def save_checkpoint(model: Wav2Vec2ForCTC, vocab_path: Path, folder: Path) -> No
         shutil.copyfile(vocab_path, folder / "vocab.json")
     tokenizer = Wav2Vec2CTCTokenizer(
         str(folder / "vocab.json"),
-        unk_token="<unk>",
-        pad_token="<pad>",
-        bos_token="<s>",
-        eos_token="</s>",
-        word_delimiter_token="|",
+        unk_token="<unk>",  # noqa: S106 - a token of the vocabulary
+        pad_token="<pad>",  # noqa: S106 - a token of the vocabulary
+        bos_token="<s>",  # noqa: S106 - a token of the vocabulary
+        eos_token="</s>",  # noqa: S106 - a token of the vocabulary
+        word_delimiter_token="|",  # noqa: S106 - a token of the vocabulary
     )
     extractor = Wav2Vec2FeatureExtractor(
         feature_size=1, sampling_rate=16_000, padding_value=0.0, do_normalize=True, return_attention_mask=True

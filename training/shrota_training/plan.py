@@ -90,7 +90,7 @@ def draw_voice(hindi: Sequence[str], others: Sequence[str], rng: random.Random) 
 def make_lines(phrases: list[str], radio: list[str], words: list[str], size: float) -> list[tuple[str, ...]]:
     """Return the lines to speak, each a tuple of phrases; `size` scales how many."""
     rng = random.Random(SEED)
-    lines = [(phrase,) for phrase in phrases for _ in range(max(1, round(3 * size)))]
+    lines: list[tuple[str, ...]] = [(phrase,) for phrase in phrases for _ in range(max(1, round(3 * size)))]
     lines += rows_of(phrases, int(7_000 * size), rng)
     lines += [(text,) for text in radio for _ in range(max(1, round(6 * size)))]
     lines += [(line,) for line in word_lists(words, int(12_000 * size), rng)]

@@ -101,7 +101,9 @@ def main() -> None:
     arguments.output.write_text(json.dumps(split, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     guard = HeldOut(split["phrases"])
     pairs = read_phrases(arguments.text, vocabulary_letters(arguments.vocab))
-    print(f"{len(split['phrases'])} phrases held out; {len(guard.training_lines(p for _, p in pairs))} left for training")
+    print(
+        f"{len(split['phrases'])} phrases held out; {len(guard.training_lines(p for _, p in pairs))} left for training"
+    )
 
 
 if __name__ == "__main__":

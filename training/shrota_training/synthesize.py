@@ -118,9 +118,7 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     start = time.time()
-    job = Work(
-        arguments.model, arguments.plan, arguments.output, start + arguments.limit_s, arguments.gpu_workers
-    )
+    job = Work(arguments.model, arguments.plan, arguments.output, start + arguments.limit_s, arguments.gpu_workers)
     context = multiprocessing.get_context("spawn")
     counter = context.Value("l", 0)
     workers = range(arguments.gpu_workers + arguments.cpu_workers)

@@ -16,14 +16,14 @@ DEPENDENT_SIGNS = frozenset("ँंः़ािीुूृॅेैॉोौ्
 # One-letter words that are Hindi; other lone letters are remains of broken words (the corpus was extracted from PDF).
 ONE_LETTER_WORDS = frozenset({"न", "व", "आ", "ओ", "ए", "ऐ", "औ"})
 # The spellings between which Hindi writers choose freely: they do not make another phrase.
-SAME_SPELLING = str.maketrans({"़": "", "ँ": "ं", "ः": ""})
+SAME_SPELLING = str.maketrans({"़": "", "ँ": "ं", "ः": ""})  # noqa: RUF001 - the visarga
 TRIGRAM_SIMILARITY = 0.6
 
 
 def vocabulary_letters(vocab_path: Path) -> frozenset[str]:
     """Return the characters that a checkpoint's vocab.json can spell, apart from special tokens and the delimiter."""
     vocab: dict[str, int] = json.loads(vocab_path.read_text(encoding="utf-8"))
-    return frozenset(token for token in vocab if len(token) == 1 and token != "|")
+    return frozenset(letter for letter in vocab if len(letter) == 1 and letter != "|")
 
 
 def normalise(line: str) -> str:

@@ -21,6 +21,8 @@ from torch.nn import functional
 Values = Sequence[Tensor | None]
 Attributes = dict[str, Any]
 Operator = Callable[[Any, Attributes], Any]
+# An operator, whether its inputs must lie on one device, the names of its inputs and outputs, and its attributes.
+Step = tuple[Operator, bool, list[str], list[str], Attributes]
 DTYPES = {1: torch.float32, 6: torch.int32, 7: torch.int64, 9: torch.bool}
 
 
@@ -162,7 +164,7 @@ def _scatter_nd(x: list[Tensor], _: Attributes) -> Tensor:
 
 
 def _split(x: list[Tensor], a: Attributes) -> tuple[Tensor, ...]:
-    return torch.split(x[0], _numbers(x[1]), a.get("axis", 0))
+    return cast("tuple[Tensor, ...]", torch.split(x[0], _numbers(x[1]), a.get("axis", 0)))
 
 
 def _pad(x: list[Tensor], _: Attributes) -> Tensor:
@@ -267,7 +269,7 @@ class TorchGraph:
             value = torch.from_numpy(np.array(array))
             is_number = value.dtype == torch.int64 or value.dim() == 0
             self.constants[tensor.name] = value if is_number else value.to(self.device)
-        self.steps: list[tuple[Operator, bool, list[str], list[str], Attributes]] = []
+        self.steps: list[Step] = []
         with torch.inference_mode():
             for node in graph.node:
                 self._add(node)
@@ -282,7 +284,7 @@ class TorchGraph:
         operator, inputs = OPERATORS[node.op_type], list(node.input)
         mixes = node.op_type not in SHAPE_TAKING
         if all(not name or name in self.constants for name in inputs):
-            self._run(operator, mixes, inputs, list(node.output), attributes, self.constants)
+            self._run((operator, mixes, inputs, list(node.output), attributes), self.constants)
         else:
             self.steps.append((operator, mixes, inputs, list(node.output), attributes))
 
@@ -313,28 +315,21 @@ class TorchGraph:
         return dying
 
     @staticmethod
-    def _run(
-        operator: Operator,
-        mixes: bool,
-        inputs: list[str],
-        outputs: list[str],
-        attributes: Attributes,
-        values: dict[str, Tensor],
-    ) -> None:
+    def _run(step: Step, values: dict[str, Tensor]) -> None:
+        operator, mixes, inputs, outputs, attributes = step
         taken: list[Tensor | None] = [values[name] if name else None for name in inputs]
         results = operator(_together(taken) if mixes else taken, attributes)
-        for name, result in zip(outputs, results if isinstance(results, tuple) else (results,), strict=False):
-            values[name] = result
+        values.update(zip(outputs, results if isinstance(results, tuple) else (results,), strict=False))
 
-    @torch.inference_mode()
     def __call__(self, tokens: Tensor, style: Tensor, speed: Tensor) -> Tensor:
         """Return 24 kHz speech [samples] of tokens [1, n] in a style [1, 256] at a speed [1]."""
         values = dict(self.constants)
         values.update(zip(self.inputs, (tokens.to(self.device), style.to(self.device), speed), strict=True))
-        for step, dying in zip(self.steps, self.dying, strict=True):
-            self._run(*step, values)
-            for name in dying:
-                del values[name]
+        with torch.inference_mode():
+            for step, dying in zip(self.steps, self.dying, strict=True):
+                self._run(step, values)
+                for name in dying:
+                    del values[name]
         return values[self.output]
 
 

@@ -72,20 +72,19 @@ def edit_distance(left: list[int], right: list[int]) -> int:
     return row[-1]
 
 
-@torch.inference_mode()
 def development_error(model: Wav2Vec2ForCTC, batches: Iterator[Batch]) -> float:
-    """Return the character error rate over some batches of single utterances."""
+    """Return the character error rate over some batches of single utterances; NaN if there are none."""
     model.eval()
     errors = length = 0
     for batch in batches:
-        with torch.autocast(batch.audio.device.type, torch.bfloat16):
+        with torch.inference_mode(), torch.autocast(batch.audio.device.type, torch.bfloat16):
             log_probs, frames = log_probs_of(model, batch, 0.0)
         references = torch.split(batch.tokens.cpu(), batch.token_counts.tolist())
         for reference, guess in zip(references, greedy(log_probs, frames), strict=True):
             errors += edit_distance(reference.tolist(), guess)
             length += len(reference)
     model.train()
-    return errors / length
+    return errors / length if length else math.nan
 
 
 class Average:
@@ -97,12 +96,12 @@ class Average:
         self.model.requires_grad_(requires_grad=False)
         self.steps = 0
 
-    @torch.no_grad()
     def update(self, model: Wav2Vec2ForCTC) -> None:
         """Move the average a little towards the model."""
         self.steps += 1
         decay = min(0.999, self.steps / (self.steps + 10))
-        torch._foreach_lerp_(list(self.model.parameters()), list(model.parameters()), 1 - decay)  # noqa: SLF001
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.model.parameters()), list(model.parameters()), 1 - decay)
 
 
 def optimiser_of(model: Wav2Vec2ForCTC, rate: float) -> torch.optim.AdamW:
@@ -122,83 +121,102 @@ def learning_rate(progress: float, peak: float) -> float:
     return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, falling))))
 
 
+class Trainer:
+    """The model, its average, the optimiser and how far they have come; saved to and restored from a folder."""
+
+    def __init__(self, arguments: argparse.Namespace, device: str) -> None:
+        self.arguments = arguments
+        self.device = device
+        model = Wav2Vec2ForCTC(make_config())
+        if arguments.start:
+            model = Wav2Vec2ForCTC.from_pretrained(arguments.start, dtype=torch.float32)
+        self.model = model.to(device).train()
+        self.average = Average(self.model)
+        self.optimiser = optimiser_of(self.model, arguments.rate)
+        self.done_s, self.steps = 0.0, 0
+        self.state_path: Path = arguments.output / "state.pt"
+        if self.state_path.exists():
+            state = torch.load(self.state_path, map_location=device)
+            self.model.load_state_dict(state["model"])
+            self.average.model.load_state_dict(state["average"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.done_s, self.steps, self.average.steps = state["done_s"], state["steps"], state["steps"]
+        arguments.output.mkdir(parents=True, exist_ok=True)
+
+    def step(self, batch: Batch, progress: float) -> Tensor:
+        """Learn from one batch; return its loss."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(progress, self.arguments.rate)
+        with torch.autocast(self.device, torch.bfloat16):
+            log_probs, frames = log_probs_of(self.model, batch, MASK_SHARE if progress > MASK_FROM else 0.0)
+        loss = loss_of(log_probs, frames, batch)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.average.update(self.model)
+        self.steps += 1
+        return loss.detach()
+
+    def check(self, batches: Iterator[Batch], elapsed_s: float) -> None:
+        """Report the development error of the averaged weights, and save everything."""
+        error = development_error(self.average.model, batches)
+        say(f"{elapsed_s:.0f} s: step {self.steps}, development CER {100 * error:.2f} %")
+        folder: Path = self.arguments.output
+        save_checkpoint(self.average.model, self.arguments.vocab, folder / "checkpoint")
+        models = {"model": self.model.state_dict(), "average": self.average.model.state_dict()}
+        state = models | {"optimiser": self.optimiser.state_dict(), "done_s": elapsed_s, "steps": self.steps}
+        torch.save(state, folder / "state.new")
+        (folder / "state.new").rename(self.state_path)
+        with (folder / "log.jsonl").open("a", encoding="utf-8") as log:
+            row = {"elapsed_s": round(elapsed_s), "steps": self.steps, "development_cer": error}
+            log.write(json.dumps(row) + "\n")
+
+
+class Meter:
+    """Sums losses and audio between two reports, without waiting for the GPU at each step."""
+
+    def __init__(self) -> None:
+        self.since = time.time()
+        self.losses: list[Tensor] = []
+        self.audio_s = 0.0
+
+    def report(self, elapsed_s: float, steps: int) -> None:
+        """Print the mean loss and the speed, and begin anew."""
+        loss = torch.stack(self.losses).mean().item()
+        speed = self.audio_s / (time.time() - self.since)
+        say(f"{elapsed_s:.0f} s: step {steps}, loss {loss:.3f}, {speed:.0f} s of audio a second")
+        self.since, self.losses, self.audio_s = time.time(), [], 0.0
+
+
 def train(arguments: argparse.Namespace) -> None:
     """Run the training loop; write the log and, from time to time, the checkpoint and the state to go on from."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(1)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     speech, clips, development = load_speech(arguments.speech, load_vocab(arguments.vocab), device)
+    trainer = Trainer(arguments, device)
     hours = sum(clip.samples for clip in clips) / 16_000 / 3600
-    model = Wav2Vec2ForCTC(make_config())
-    if arguments.start:
-        model = Wav2Vec2ForCTC.from_pretrained(arguments.start, dtype=torch.float32)
-    model = model.to(device).train()
-    average = Average(model)
-    optimiser = optimiser_of(model, arguments.rate)
-    done_s, steps = 0.0, 0
-    state_path = arguments.output / "state.pt"
-    if state_path.exists():
-        state = torch.load(state_path, map_location=device)
-        model.load_state_dict(state["model"])
-        average.model.load_state_dict(state["average"])
-        optimiser.load_state_dict(state["optimiser"])
-        done_s, steps, average.steps = state["done_s"], state["steps"], state["steps"]
-    say(f"{count_parameters(model)} parameters, {len(clips)} clips, {hours:.2f} h, {len(development)} for development")
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    maker = BatchMaker(speech, arguments.batch_s, seed=steps)
-    start = last_report = last_check = time.time()
-    budget_s, audio_s, losses = arguments.minutes * 60, 0.0, torch.zeros((), device=device)
-    counted = 0
+    size = count_parameters(trainer.model)
+    say(f"{size} parameters, {len(clips)} clips, {hours:.2f} h, {len(development)} for development")
+    maker = BatchMaker(speech, arguments.batch_s, seed=trainer.steps)
+    start = last_check = time.time()
+    meter = Meter()
     for batch in maker.training(clips):
-        elapsed = done_s + time.time() - start
-        progress = elapsed / budget_s
-        if progress >= 1 or time.time() - start > arguments.stop_after_s or steps >= arguments.max_steps:
+        here_s = time.time() - start
+        elapsed_s = trainer.done_s + here_s
+        progress = elapsed_s / (arguments.minutes * 60)
+        if progress >= 1 or here_s > arguments.stop_after_s or trainer.steps >= arguments.max_steps:
             break
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate(progress, arguments.rate)
         maker.longest_row_s = 6.0 if progress < SHORT_UNTIL else 20.0
-        with torch.autocast(device, torch.bfloat16):
-            log_probs, frames = log_probs_of(model, batch, MASK_SHARE if progress > MASK_FROM else 0.0)
-        loss = loss_of(log_probs, frames, batch)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-        average.update(model)
-        steps += 1
-        losses += loss.detach()
-        counted += 1
-        audio_s += batch.audio.numel() / 16_000
-        now = time.time()
-        if now - last_report > arguments.report_s:
-            speed = audio_s / (now - last_report)
-            say(f"{elapsed:.0f} s: step {steps}, loss {losses.item() / counted:.3f}, {speed:.0f} s of audio a second")
-            last_report, counted, audio_s, losses = time.time(), 0, 0.0, torch.zeros((), device=device)
-        if now - last_check > arguments.check_s:
-            check(arguments, model, average, maker, development, optimiser, elapsed, steps)
+        meter.losses.append(trainer.step(batch, progress))
+        meter.audio_s += batch.audio.numel() / 16_000
+        if time.time() - meter.since > arguments.report_s:
+            meter.report(elapsed_s, trainer.steps)
+        if time.time() - last_check > arguments.check_s:
+            trainer.check(maker.plain(development), elapsed_s)
             last_check = time.time()
-    check(arguments, model, average, maker, development, optimiser, done_s + time.time() - start, steps)
-
-
-def check(
-    arguments: argparse.Namespace,
-    model: Wav2Vec2ForCTC,
-    average: Average,
-    maker: BatchMaker,
-    development: list,  # type: ignore[type-arg]
-    optimiser: torch.optim.AdamW,
-    elapsed: float,
-    steps: int,
-) -> None:
-    """Report the development error of the averaged weights, and save everything."""
-    error = development_error(average.model, maker.plain(development)) if development else float("nan")
-    say(f"{elapsed:.0f} s: step {steps}, development CER {100 * error:.2f} %")
-    save_checkpoint(average.model, arguments.vocab, arguments.output / "checkpoint")
-    state = {"model": model.state_dict(), "average": average.model.state_dict(), "optimiser": optimiser.state_dict()}
-    torch.save(state | {"done_s": elapsed, "steps": steps}, arguments.output / "state.new")
-    (arguments.output / "state.new").rename(arguments.output / "state.pt")
-    with (arguments.output / "log.jsonl").open("a", encoding="utf-8") as log:
-        log.write(json.dumps({"elapsed_s": round(elapsed), "steps": steps, "development_cer": error}) + "\n")
+    trainer.check(maker.plain(development), trainer.done_s + time.time() - start)
 
 
 def say(line: str) -> None:

@@ -6,13 +6,16 @@ SHELL := /bin/bash
 PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && echo $$p && break; done)
 
+# onnxruntime's wheels send usage to their maker otherwise
+export ORT_DISABLE_TELEMETRY := 1
+
 VENV := .venv
 BIN := $(VENV)/bin
 REPOSITORY := model_repository
 CHECKPOINT := models/hindi-small
 PINS := constraints.txt client/pyproject.toml export/pyproject.toml server/pyproject.toml
 TYPED := client/src export/src server/src tests scripts benchmarks model_repository/acoustic/1/shrota_acoustic \
-	model_repository/ctc_decoder/1/shrota_decoder
+	model_repository/ctc_decoder/1/shrota_decoder training/shrota_training
 
 .PHONY: help demo serve test lint format bench export clean
 

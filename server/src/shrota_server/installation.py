@@ -22,6 +22,11 @@ CONTAINER_STUB = Path("/opt/tritonserver/backends/python") / STUB
 NEWEST_PYTHON = "3.12"
 
 
+# glibc's allocator keeps what a long file has used, in up to eight pools a core: memory would grow with every one.
+# These make large blocks go back to the system as soon as they are free (mallopt(3)).
+MALLOC = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+
+
 @dataclass(frozen=True)
 class Installation:
     """A tritonserver, and what must be around it."""
@@ -46,6 +51,8 @@ def find_installation(folder: Path, environment: Mapping[str, str] | None = None
     environment = dict(os.environ if environment is None else environment)
     # onnxruntime's wheels keep a database of usage in the home folder and send it to their maker otherwise
     environment.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    for name, value in MALLOC.items():
+        environment.setdefault(name, value)
     native = shutil.which("tritonserver", path=environment.get("PATH"))
     if native is not None:
         if CONTAINER_STUB.is_file() and stub_python(CONTAINER_STUB) == _python_version():

@@ -230,6 +230,8 @@ class TritonServer:
             command += [f"--{service}-port", str(port), f"--{service}-address", self.host]
         command += ["--backend-config", f"python,shm-region-prefix-name={instance.region_prefix}"]
         command += ["--exit-timeout-secs", str(EXIT_TIMEOUT_S)]
+        # Triton keeps the buffers of so many finished requests (8 by default): a long file would stay in memory 8 times
+        command += ["--grpc-infer-allocation-pool-size", "0"]
         if self._show_level == "debug":
             command += ["--log-verbose", "1"]
         return command

@@ -39,9 +39,15 @@ export: $(VENV)/.ready ## export the bundled checkpoint into model_repository/ (
 	@$(BIN)/shrota export onnx $(CHECKPOINT) --repository $(REPOSITORY)
 
 demo: $(VENV)/.ready ## export, start Triton, transcribe samples/, score, stop
-	@exec $(BIN)/python scripts/demo.py --checkpoint $(CHECKPOINT) --repository $(REPOSITORY)
+	@exec $(BIN)/python -m scripts.demo --checkpoint $(CHECKPOINT)
 
-serve: export ## serve model_repository/ on ports 8000 (HTTP), 8001 (gRPC), 8002 (metrics)
+serve: $(VENV)/.ready ## serve what is exported, else CHECKPOINT, on ports 8000 (HTTP), 8001 (gRPC), 8002 (metrics)
+ifeq ($(origin CHECKPOINT),file)
+	@test -e $(REPOSITORY)/acoustic_onnx/1/manifest.json || \
+		$(BIN)/shrota export onnx $(CHECKPOINT) --repository $(REPOSITORY)
+else
+	@$(BIN)/shrota export onnx $(CHECKPOINT) --repository $(REPOSITORY)
+endif
 	@exec $(BIN)/shrota serve --repository $(REPOSITORY)
 
 test: $(VENV)/.ready-dev ## run all tests

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,24 +12,16 @@ from benchmarks import memory, mixed, overhead
 from benchmarks.machine import Machine
 from benchmarks.result import Result
 from benchmarks.speech import all_speech
+from scripts.repository import ROOT, export, shrota
 from shrota_client.errors import ShrotaError
 
-ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / ".cache" / "bench"
-SHROTA = Path(sys.executable).with_name("shrota")
-
-
-def shrota(*arguments: str) -> None:
-    """Runs the command line; its own message has been printed if it fails."""
-    subprocess.run([str(SHROTA), *arguments], check=True)
 
 
 def exported(name: str, checkpoint: Path) -> Path:
     """A model repository of the benchmarks' own that holds this checkpoint."""
     repository = CACHE / name
-    ignore = shutil.ignore_patterns("*.onnx", "*.data", "*.json", "__pycache__")
-    shutil.copytree(ROOT / "model_repository", repository, ignore=ignore, dirs_exist_ok=True)
-    shrota("export", "onnx", str(checkpoint), "--repository", str(repository))
+    export(str(checkpoint), repository)
     return repository
 
 

@@ -4,34 +4,37 @@ Nothing is left running, whichever way it ends. Exit code 1 with one line on sta
 """
 
 import argparse
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
+from scripts.repository import ROOT, export, shrota
 from shrota_client.errors import ShrotaError
 from shrota_server import TritonServer
 
-SHROTA = Path(sys.executable).with_name("shrota")
 
-
-def shrota(*arguments: str) -> None:
-    """Runs ``shrota`` as a user would; ends the demo with its exit code if it fails."""
-    finished = subprocess.run([str(SHROTA), *arguments], check=False)
-    if finished.returncode:
-        sys.exit(finished.returncode)
+def stop(_number: int, _frame: FrameType | None) -> NoReturn:
+    """Ends the demo on SIGTERM as on Ctrl-C."""
+    raise KeyboardInterrupt
 
 
 def main() -> None:
     """Runs the demo."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--checkpoint", required=True)
-    parser.add_argument("--repository", type=Path, required=True)
-    parser.add_argument("--manifest", default="samples/manifest.jsonl")
+    parser.add_argument("--checkpoint", default=str(ROOT / "models" / "hindi-small"))
+    parser.add_argument("--repository", type=Path, default=ROOT / ".cache" / "demo" / "model_repository")
+    parser.add_argument("--manifest", default=str(ROOT / "samples" / "manifest.jsonl"))
     arguments = parser.parse_args()
-    shrota("export", "onnx", arguments.checkpoint, "--repository", str(arguments.repository))
-    print("starting Triton", file=sys.stderr)
+    signal.signal(signal.SIGTERM, stop)
+    export(arguments.checkpoint, arguments.repository)
+    print("starting Triton", file=sys.stderr, flush=True)
     with TritonServer(arguments.repository, models=["asr", "acoustic_onnx"]) as server:
-        print(f"Triton serves asr on {server.grpc_url} (gRPC) and {server.http_url} (HTTP)", file=sys.stderr)
+        print(
+            f"Triton serves asr on {server.grpc_url} (gRPC) and {server.http_url} (HTTP)", file=sys.stderr, flush=True
+        )
         shrota("score", arguments.manifest, "--server", server.grpc_url, "--details")
 
 
@@ -40,5 +43,7 @@ if __name__ == "__main__":
         main()
     except ShrotaError as error:
         sys.exit(f"shrota: error: {error}")
+    except subprocess.CalledProcessError as error:
+        sys.exit(error.returncode)
     except KeyboardInterrupt:
         sys.exit("shrota: stopped")

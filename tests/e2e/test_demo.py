@@ -26,7 +26,7 @@ def demo(repository: Path) -> subprocess.Popen[str]:
     """The demo, as ``make demo`` runs it, in a process group of its own."""
     arguments = ["--checkpoint", "models/hindi-small", "--repository", str(repository)]
     return subprocess.Popen(
-        [sys.executable, "scripts/demo.py", *arguments],
+        [sys.executable, "-m", "scripts.demo", *arguments],
         cwd=ROOT,
         text=True,
         encoding="utf-8",

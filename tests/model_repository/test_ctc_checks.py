@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shrota_decoder.checks import RequestRefusedError, check_log_probs, check_parameters
+from shrota_decoder.checks import RequestRefusedError, check_durations, check_log_probs, check_parameters
 from shrota_decoder.vocabulary import Vocabulary, VocabularyError
 
 
@@ -33,9 +33,18 @@ def test_another_shape_is_refused(shape: tuple[int, ...]) -> None:
 def test_nan_is_refused_and_minus_infinity_is_not() -> None:
     log_probs = np.full((1, 3, 4), -np.inf, np.float32)
     check_log_probs(log_probs, 4)
-    log_probs[0, 1, 2] = np.nan
-    with pytest.raises(RequestRefusedError, match="LOG_PROBS holds NaN"):
-        check_log_probs(log_probs, 4)
+    check_log_probs(np.zeros((1, 0, 4), np.float32), 4)
+    for value in (np.nan, np.inf):
+        log_probs[0, 1, 2] = value
+        with pytest.raises(RequestRefusedError, match="LOG_PROBS holds NaN or"):
+            check_log_probs(log_probs, 4)
+
+
+@pytest.mark.parametrize("duration", [np.nan, np.inf, -1.0])
+def test_a_duration_that_is_none_is_refused(duration: float) -> None:
+    check_durations(np.array([0.0, 7200.0], np.float32))
+    with pytest.raises(RequestRefusedError, match="DURATION must be seconds"):
+        check_durations(np.array([1.0, duration], np.float32))
 
 
 @pytest.mark.parametrize(

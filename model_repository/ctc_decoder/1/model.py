@@ -16,7 +16,7 @@ import triton_python_backend_utils as pb_utils
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from shrota_decoder.checks import RequestRefusedError, check_log_probs, check_parameters
+from shrota_decoder.checks import RequestRefusedError, check_durations, check_log_probs, check_parameters
 from shrota_decoder.greedy import decode
 from shrota_decoder.vocabulary import Vocabulary, VocabularyError
 
@@ -39,17 +39,30 @@ class TritonPythonModel:
         return [self.respond(request) for request in requests]
 
     def respond(self, request: Any) -> Any:
-        """The response to one request of [rows, frames, vocabulary]: a transcript and a result per row."""
+        """The response to one request; its error, where there is one, is its own."""
         if request.is_cancelled():
             return failure("the request was cancelled", pb_utils.TritonError.CANCELLED)
+        try:
+            return self.decode(request)
+        except RequestRefusedError as error:
+            return failure(str(error), pb_utils.TritonError.INVALID_ARG)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must reach one caller only
+            # a defect of ours, or memory ran out: this request is told, its neighbours go on
+            pb_utils.Logger.log_error(f"ctc_decoder: {error!r}")
+            return failure(f"the decoder failed: {error!r}", pb_utils.TritonError.INTERNAL)
+
+    def decode(self, request: Any) -> Any:
+        """The response to one request of [rows, frames, vocabulary]: a transcript and a result per row.
+
+        Raises:
+            RequestRefusedError: What the request brings cannot be decoded.
+        """
         started = time.perf_counter()
         log_probs = pb_utils.get_input_tensor_by_name(request, "LOG_PROBS").as_numpy()
         durations = pb_utils.get_input_tensor_by_name(request, "DURATION").as_numpy().reshape(-1)
-        try:
-            check_parameters(request.parameters())
-            check_log_probs(log_probs, len(self.vocabulary.tokens))
-        except RequestRefusedError as error:
-            return failure(str(error), pb_utils.TritonError.INVALID_ARG)
+        check_parameters(request.parameters())
+        check_log_probs(log_probs, len(self.vocabulary.tokens))
+        check_durations(durations)
         results = [
             decode(row, float(duration), self.vocabulary) for row, duration in zip(log_probs, durations, strict=True)
         ]

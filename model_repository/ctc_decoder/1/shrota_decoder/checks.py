@@ -40,10 +40,10 @@ def check_parameters(parameters: str) -> None:
 
 
 def check_log_probs(log_probs: NDArray[np.float32], vocabulary_size: int) -> None:
-    """Refuses log-probabilities that are not [rows, frames, vocabulary] or hold NaN.
+    """Refuses log-probabilities that are not [rows, frames, vocabulary] or hold what is no log-probability.
 
     Raises:
-        RequestRefusedError: The shape is not the vocabulary's, or a value is NaN.
+        RequestRefusedError: The shape is not the vocabulary's, or a value is NaN or +infinity.
     """
     if log_probs.ndim != 3 or log_probs.shape[2] != vocabulary_size:  # noqa: PLR2004
         shape = list(log_probs.shape)
@@ -51,6 +51,18 @@ def check_log_probs(log_probs: NDArray[np.float32], vocabulary_size: int) -> Non
             f"LOG_PROBS is {shape}, but vocab.json has {vocabulary_size} tokens: "
             f"send [rows, frames, {vocabulary_size}], or export engine and vocabulary from one checkpoint"
         )
-    # a NaN anywhere makes the sum NaN; -inf is a legal log-probability
-    if np.isnan(np.add.reduce(log_probs, axis=None)) and np.isnan(log_probs).any():
-        raise RequestRefusedError("LOG_PROBS holds NaN: check the engine's precision, or what computed them")
+    # a NaN or +inf anywhere makes the largest value one; -inf is a legal log-probability
+    if log_probs.size and not log_probs.max() < np.inf:
+        raise RequestRefusedError(
+            "LOG_PROBS holds NaN or +infinity: check the engine's precision, or what computed them"
+        )
+
+
+def check_durations(durations: NDArray[np.float32]) -> None:
+    """Refuses seconds of audio, [rows], that are no durations.
+
+    Raises:
+        RequestRefusedError: One is negative or not finite.
+    """
+    if not (np.isfinite(durations) & (durations >= 0)).all():
+        raise RequestRefusedError("DURATION must be seconds of audio, finite and not negative")

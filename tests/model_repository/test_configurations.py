@@ -1,0 +1,71 @@
+"""Every ``config.pbtxt``: the contract's tensors, bounded queues, warm engines."""
+
+import pytest
+from google.protobuf import text_format
+from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig, ModelQueuePolicy
+
+from shrota_testing.repository import ROOT
+
+CONTRACT = {
+    "asr": ({"AUDIO": ("TYPE_FP32", [-1])}, {"TRANSCRIPT": ("TYPE_STRING", [1]), "RESULT": ("TYPE_STRING", [1])}),
+    "acoustic": (
+        {"AUDIO": ("TYPE_FP32", [-1])},
+        {"LOG_PROBS": ("TYPE_FP32", [-1, -1]), "DURATION": ("TYPE_FP32", [1])},
+    ),
+    "acoustic_onnx": (
+        {"AUDIO": ("TYPE_FP32", [-1]), "NUM_SAMPLES": ("TYPE_INT32", [1])},
+        {"LOG_PROBS": ("TYPE_FP32", [-1, 68]), "NUM_FRAMES": ("TYPE_INT32", [1])},
+    ),
+    "ctc_decoder": (
+        {"LOG_PROBS": ("TYPE_FP32", [-1, -1]), "DURATION": ("TYPE_FP32", [1])},
+        {"TRANSCRIPT": ("TYPE_STRING", [1]), "RESULT": ("TYPE_STRING", [1])},
+    ),
+}
+QUEUED = ["acoustic", "acoustic_onnx", "ctc_decoder"]
+
+
+def read(model: str) -> ModelConfig:
+    """A model's configuration."""
+    text = (ROOT / "model_repository" / model / "config.pbtxt").read_text(encoding="utf-8")
+    config: ModelConfig = text_format.Parse(text, ModelConfig())
+    return config
+
+
+@pytest.mark.parametrize("model", CONTRACT)
+def test_tensors_are_those_of_the_contract(model: str) -> None:
+    config = read(model)
+    inputs, outputs = CONTRACT[model]
+    assert config.name == model
+    assert config.max_batch_size == 64
+    assert {one.name: (DataType.Name(one.data_type), list(one.dims)) for one in config.input} == inputs
+    assert {one.name: (DataType.Name(one.data_type), list(one.dims)) for one in config.output} == outputs
+
+
+@pytest.mark.parametrize("model", QUEUED)
+def test_queues_are_bounded_and_time_out(model: str) -> None:
+    config = read(model)
+    assert config.WhichOneof("scheduling_choice") == "dynamic_batching"
+    policy = config.dynamic_batching.default_queue_policy
+    assert policy.max_queue_size > 0
+    assert policy.default_timeout_microseconds > 0
+    assert policy.timeout_action == ModelQueuePolicy.REJECT
+    assert policy.allow_timeout_override
+
+
+def test_ragged_inputs_let_requests_of_any_length_queue_together() -> None:
+    assert read("acoustic").input[0].allow_ragged_batch
+    assert {one.name: one.allow_ragged_batch for one in read("ctc_decoder").input} == {
+        "LOG_PROBS": True,
+        "DURATION": False,
+    }
+
+
+def test_warm_up_reaches_the_extremes_of_the_batchers_budget() -> None:
+    shapes = [(warmup.batch_size, warmup.inputs["AUDIO"].dims[0]) for warmup in read("acoustic_onnx").model_warmup]
+    parameters = read("acoustic").parameters
+    budget = 16000 * float(parameters["batch_budget_seconds"].string_value)
+    window = 16000 * float(parameters["window_seconds"].string_value)
+    assert max(rows * samples for rows, samples in shapes) == budget
+    assert max(samples for _, samples in shapes) == window
+    assert min(rows for rows, _ in shapes) == 1
+    assert not read("acoustic").model_warmup

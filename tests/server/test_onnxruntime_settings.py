@@ -4,14 +4,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf import text_format
+from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from shrota_onnxruntime.settings import (
+    CUDA_PARAMETERS,
     SettingsError,
     TensorSpec,
     available_processors,
     default_threads,
     read_settings,
 )
+from shrota_testing.repository import ROOT
 
 FOLDER = Path("/repository/acoustic_onnx/1")
 
@@ -78,12 +82,40 @@ def test_on_a_gpu_float32_means_float32_and_the_accelerator_s_parameters_count()
     assert read_settings(config(optimization=optimization), FOLDER, "CPU", 0).cuda_options == {}
 
 
+def test_on_a_gpu_the_model_s_numbers_count_more_than_the_accelerator_s_names_as_in_nvidia_s_backend() -> None:
+    accelerator = {"name": "cuda", "parameters": {"cudnn_conv_algo_search": "EXHAUSTIVE"}}
+    optimization = {"execution_accelerators": {"gpu_execution_accelerator": [accelerator]}}
+    numbers = {"cudnn_conv_algo_search": "2", "arena_extend_strategy": "0"}
+    settings = read_settings(config(numbers, optimization=optimization), FOLDER, "GPU", 0)
+    assert settings.cuda_options["cudnn_conv_algo_search"] == "DEFAULT"
+    assert settings.cuda_options["arena_extend_strategy"] == "kNextPowerOfTwo"
+    assert settings.unknown_parameters == ()
+    assert read_settings(config(numbers), FOLDER, "CPU", 0).cuda_options == {}
+
+
+def test_the_repository_s_engine_gives_both_of_nvidia_s_backend_s_places_the_same_values() -> None:
+    # its backend overwrites what the accelerator says as soon as the model has any parameter
+    text = (ROOT / "model_repository" / "acoustic_onnx" / "config.pbtxt").read_text(encoding="utf-8")
+    message = text_format.Parse(text, ModelConfig())
+    (accelerator,) = message.optimization.execution_accelerators.gpu_execution_accelerator
+    parameters = {name: parameter.string_value for name, parameter in message.parameters.items()}
+    settings = read_settings(config(parameters), FOLDER, "GPU", 0)
+    assert settings.unknown_parameters == ()
+    assert parameters.keys() >= CUDA_PARAMETERS.keys()
+    for name in CUDA_PARAMETERS:
+        assert settings.cuda_options[name] == accelerator.parameters[name]
+    assert settings.cuda_options["cudnn_conv_algo_search"] == "DEFAULT"
+    assert settings.cuda_options["arena_extend_strategy"] == "kSameAsRequested"
+
+
 @pytest.mark.parametrize(
     ("given", "text"),
     [
         (config({"intra_op_thread_count": "many"}), "intra_op_thread_count is 'many': it must be a count"),
         (config({"intra_op_thread_count": "-1"}), "intra_op_thread_count is '-1'"),
         (config({"enable_mem_arena": "yes"}), "enable_mem_arena is 'yes': it must be 0 or 1"),
+        (config({"cudnn_conv_algo_search": "3"}), r"algo_search is '3': .* 0 \(EXHAUSTIVE\), 1 \(HEURISTIC\), 2"),
+        (config({"arena_extend_strategy": "kSameAsRequested"}), "arena_extend_strategy is 'kSameAsRequested': it must"),
         (config(optimization={"graph": {"level": 7}}), r"graph level 7: it must be one of \[-1, 0, 1, 2\]"),
     ],
 )

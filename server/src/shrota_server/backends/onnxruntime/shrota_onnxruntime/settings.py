@@ -21,19 +21,26 @@ KNOWN_PARAMETERS = {
     "enable_mem_arena",
     "enable_mem_pattern",
     "memory.enable_memory_arena_shrinkage",
+    "cudnn_conv_algo_search",
+    "arena_extend_strategy",
 }
 SESSION_PREFIX = "session."
-# Threads that spin while they wait for work take the processors from tritonserver, the other models and the clients:
-# on two cores that others used too, a run of 5 s took 0.10 s of processor time and 0.15 to 0.18 s without spinning,
-# 0.17 s and 0.37 to 0.55 s with it (median of 12, the 10-million-parameter model).
+# Threads that spin while they wait for work take the processors from tritonserver, the other models and the clients.
 SESSION_DEFAULTS = {"session.intra_op.allow_spinning": "0"}
-# tf32 off: float32 means float32. Heuristic choice of convolutions: an exhaustive search at every new shape would
-# cost more than it gains. The arena grows by what is needed, not to the next power of two.
+# tf32 off: float32 means float32. Choice of convolutions: an exhaustive search at every new shape would cost more than
+# it gains; the heuristic one fails on the positional convolution in float16. The arena grows by what is needed, not to
+# the next power of two.
 CUDA_DEFAULTS = {
     "use_tf32": "0",
-    "cudnn_conv_algo_search": "HEURISTIC",
+    "cudnn_conv_algo_search": "DEFAULT",
     "arena_extend_strategy": "kSameAsRequested",
     "do_copy_in_default_stream": "1",
+}
+# NVIDIA's backend reads these also as parameters of the model, by number, and then they count more than the
+# accelerator's (ModelState::LoadModel of its onnxruntime.cc).
+CUDA_PARAMETERS = {
+    "cudnn_conv_algo_search": ("EXHAUSTIVE", "HEURISTIC", "DEFAULT"),
+    "arena_extend_strategy": ("kNextPowerOfTwo", "kSameAsRequested"),
 }
 
 
@@ -90,6 +97,7 @@ def read_settings(config: Mapping[str, Any], version_folder: Path, kind: str, de
     if level not in GRAPH_LEVELS:
         raise SettingsError(f"optimization graph level {level}: it must be one of {sorted(GRAPH_LEVELS)}")
     on_gpu = kind == "GPU"
+    numbered = _numbered_cuda_options(parameters)
     return Settings(
         model_path=version_folder / (config.get("default_model_filename") or DEFAULT_MODEL_FILENAME),
         max_batch_size=int(config.get("max_batch_size", 0)),
@@ -99,9 +107,8 @@ def read_settings(config: Mapping[str, Any], version_folder: Path, kind: str, de
         inter_op_threads=_count(parameters, "inter_op_thread_count") or 1,
         parallel_execution=_flag(parameters, "execution_mode", default=False),
         graph_level=GRAPH_LEVELS[level],
-        # Over shapes that vary (0.5 to 20 s, 40 padded seconds; the 10-million-parameter model) the arena without
-        # patterns stayed at 222 MB. With patterns, kept per shape, it was 371 MB; without the arena the peak was
-        # 572 MB and went up and down. Speed was the same within the noise.
+        # Speech gives a new shape with almost every batch, and a pattern is kept for each: memory would grow with the
+        # shapes seen. Without the arena every run would ask the system for all of its memory anew.
         memory_arena=_flag(parameters, "enable_mem_arena", default=True),
         memory_pattern=_flag(parameters, "enable_mem_pattern", default=False),
         arena_shrinkage=parameters.get("memory.enable_memory_arena_shrinkage", ""),
@@ -110,7 +117,7 @@ def read_settings(config: Mapping[str, Any], version_folder: Path, kind: str, de
             **{key: value for key, value in parameters.items() if key.startswith(SESSION_PREFIX)},
         },
         device_id=device_id if on_gpu else None,
-        cuda_options={**CUDA_DEFAULTS, **_accelerator(optimization, "cuda")} if on_gpu else {},
+        cuda_options={**CUDA_DEFAULTS, **_accelerator(optimization, "cuda"), **numbered} if on_gpu else {},
         unknown_parameters=tuple(
             sorted(key for key in parameters if key not in KNOWN_PARAMETERS and not key.startswith(SESSION_PREFIX))
         ),
@@ -150,6 +157,19 @@ def _accelerator(optimization: Mapping[str, Any], name: str) -> dict[str, str]:
         if accelerator.get("name") == name:
             return {key: str(value) for key, value in accelerator.get("parameters", {}).items()}
     return {}
+
+
+def _numbered_cuda_options(parameters: Mapping[str, str]) -> dict[str, str]:
+    options = {}
+    for name, values in CUDA_PARAMETERS.items():
+        if name not in parameters:
+            continue
+        numbers = {str(number): value for number, value in enumerate(values)}
+        if parameters[name] not in numbers:
+            meanings = ", ".join(f"{number} ({value})" for number, value in numbers.items())
+            raise SettingsError(f"parameter {name} is {parameters[name]!r}: it must be one of {meanings}")
+        options[name] = numbers[parameters[name]]
+    return options
 
 
 def _count(parameters: Mapping[str, str], name: str) -> int:

@@ -93,7 +93,7 @@ def test_broken_lines_are_not_clean(line: str) -> None:
     assert not is_clean(normalise(line), LETTERS)
 
 
-@pytest.mark.skipif(not (DATA / "hindi_text.tsv").is_file(), reason="the text corpus is not at hand")
+@pytest.mark.skipif(not (DATA / "hindi_text.tsv").is_file(), reason="set SHROTA_TRAINING_DATA to the corpus")
 def test_the_corpus_holds_every_phrase_and_training_holds_none(split: Split, held: HeldOut) -> None:
     phrases = [phrase for _, phrase in read_phrases(DATA / "hindi_text.tsv", LETTERS)]
     assert set(split.phrases) <= set(phrases)
@@ -102,7 +102,7 @@ def test_the_corpus_holds_every_phrase_and_training_holds_none(split: Split, hel
     assert len(training) > 8_000
 
 
-@pytest.mark.skipif(not (DATA / "air_hindi" / "manifest.jsonl").is_file(), reason="the recordings are not at hand")
+@pytest.mark.skipif(not (DATA / "air_hindi" / "manifest.jsonl").is_file(), reason="set SHROTA_TRAINING_DATA to the corpus")
 def test_held_out_stations_exist(split: Split) -> None:
     lines = (DATA / "air_hindi" / "manifest.jsonl").read_text(encoding="utf-8").splitlines()
     stations = {json.loads(line)["station"] for line in lines}

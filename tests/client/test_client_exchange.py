@@ -3,11 +3,16 @@
 import numpy as np
 import pytest
 
+from shrota_acoustic.engine import engine_error
+from shrota_acoustic.errors import RequestError as AcousticRefusal
+from shrota_acoustic.job import Job
+from shrota_acoustic.recording import Recording
 from shrota_client import (
     AudioError,
     ParameterError,
     QueueFullError,
     RequestError,
+    RequestTimeoutError,
     Retry,
     ServerError,
     Timeouts,
@@ -16,6 +21,7 @@ from shrota_client import (
 from shrota_client.address import Address
 from shrota_client.exchange import Exchange, Load, Outcome, Send, Step, Wait, make_request
 from shrota_client.failures import Failure, error_of, one_line
+from shrota_testing.acoustic import FakeRequest, make_settings
 from shrota_testing.fake_triton import result_tensor
 
 ADDRESS = Address("grpc", "127.0.0.1", 8001)
@@ -110,6 +116,61 @@ def test_errors_are_one_line(failure: Failure, kind: type[Exception], text: str)
     error = error_of(failure, ADDRESS)
     assert type(error) is kind
     assert text in str(error)
+
+
+def refused(refusal: AcousticRefusal | None) -> Failure:
+    """A refusal of the acoustic model as it arrives here, through the ensemble."""
+    assert refusal is not None
+    return Failure(refusal.code, f"in ensemble 'asr', {refusal}")
+
+
+def test_the_full_queue_of_an_engine_is_tried_again() -> None:
+    full = refused(engine_error("acoustic_onnx", "[request id: 7] Exceeds maximum queue size", passing=True))
+    world = World([full, result_tensor("हाँ", 0.1)[4:]], Timeouts(), Retry())
+    assert world.run().text == "हाँ"
+    assert sum(isinstance(step, Send) for step in world.steps) == 2
+
+
+def late_job() -> Failure:
+    """What the acoustic model answers to a request that was not run before its own time-out."""
+    audio = np.zeros((1, 100), np.float32)
+    recording, responder = Recording(audio, 1000, 1000, 100.0), FakeRequest(audio)
+    job = Job(recording=recording, engine="e", settings=make_settings(), responder=responder, deadline=5.0)
+    return refused(job.drop_reason(5.0))
+
+
+QUEUE_TIMEOUT = Failure("UNAVAILABLE", "[request id: 7] Request timeout expired")
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        late_job(),
+        QUEUE_TIMEOUT,
+        refused(engine_error("acoustic_onnx", "Request timeout expired", passing=True)),
+        Failure("DEADLINE_EXCEEDED", ""),
+    ],
+)
+def test_the_callers_time_out_asks_for_more_time(failure: Failure) -> None:
+    world = World([failure], Timeouts(request_s=5), Retry(), send_s=5.001)
+    with pytest.raises(RequestTimeoutError, match=r"^no answer from .* within 5 s: allow more time \(--timeout\), or"):
+        world.run()
+
+
+@pytest.mark.parametrize("request_s", [300, None])
+def test_more_time_is_no_remedy_for_the_time_out_of_the_servers_queue(request_s: float | None) -> None:
+    world = World([QUEUE_TIMEOUT], Timeouts(request_s=request_s), Retry(), send_s=60)
+    message = (
+        r"waited too long in the queue of grpc://127\.0\.0\.1:8001: send fewer requests at once, or try again later$"
+    )
+    with pytest.raises(RequestTimeoutError, match=message):
+        world.run()
+
+
+def test_a_proxy_may_give_up_before_the_caller() -> None:
+    world = World([Failure("DEADLINE_EXCEEDED", "gateway time-out")], Timeouts(request_s=300), Retry(), send_s=60)
+    with pytest.raises(RequestTimeoutError, match="or a proxy before it, gave up waiting for the answer: send fewer"):
+        world.run()
 
 
 def test_an_endless_message_is_cut() -> None:

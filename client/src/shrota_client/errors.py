@@ -13,7 +13,8 @@
     ├── ServerError                               the server failed on a request that looks right
     ├── QueueFullError                            the server's queue is full; try again later
     ├── ServerUnavailableError (ConnectionError)  no server at the address, or it went away, or it cannot answer now
-    └── RequestTimeoutError    (TimeoutError)     no answer within the time-out
+    │   └── NoServerError                         no connection to any server could be made
+    └── RequestTimeoutError    (TimeoutError)     no answer within the time-out, or within that of the server's queue
 """
 
 
@@ -61,5 +62,9 @@ class ServerUnavailableError(ShrotaError, ConnectionError):
     """No server at the address, or it went away, or it cannot answer now."""
 
 
+class NoServerError(ServerUnavailableError):
+    """No connection could be made: nothing at the address, or nothing that speaks the protocol."""
+
+
 class RequestTimeoutError(ShrotaError, TimeoutError):
-    """No answer within the time-out."""
+    """No answer within the time-out, or the request waited longer than the server's queue allows."""

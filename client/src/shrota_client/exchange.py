@@ -89,7 +89,7 @@ class Exchange:
             if isinstance(answer, bytes):
                 return Transcript.from_result(answer, self.clock() - start)
             assert isinstance(answer, Failure)  # noqa: S101 - what Send sends back; for the type checker
-            error = error_of(answer, self.address, limit_s)
+            error = error_of(answer, self.address, limit_s, self.clock() - start)
             if not isinstance(error, QueueFullError) or attempt >= self.retry.attempts:
                 raise error
             delay_s = self.retry.delay_s(attempt)

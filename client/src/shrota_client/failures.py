@@ -1,7 +1,8 @@
 """What a failed request means: Triton's status and message become one of Shrota's errors.
 
 Triton uses UNAVAILABLE for a full queue, for a request whose time in the queue is over and for a model that is not
-loaded; gRPC itself uses it where no connection can be made. Only the messages tell them apart.
+loaded, and so does Shrota's acoustic model for its engine; gRPC itself uses it where no connection can be made. Only
+the messages tell them apart.
 """
 
 import re
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 
 from shrota_client.address import Address
 from shrota_client.errors import (
+    NoServerError,
     QueueFullError,
     RequestError,
     RequestTimeoutError,
@@ -34,8 +36,10 @@ HTTP_STATUS = {
 NO_CONNECTION = "NO_CONNECTION"
 """Status of our own for a transport that never reached a server."""
 
-QUEUE_FULL = "maximum queue size"
-QUEUE_TIMEOUT = "timeout expired"
+QUEUE_FULL = re.compile(r"maximum queue size|queue of engine \S+ is full")
+"""What Triton says of a queue, and the acoustic model of that of its engine."""
+TIMED_OUT = re.compile(r"timeout expired|request's time-out passed")
+"""What Triton says of a request in a queue, and the acoustic model of one that waits in it."""
 UNKNOWN_MODEL = "unknown model"
 STUB_DIED = "is not healthy"
 """What Triton says, as INTERNAL, once the process of a Python model has ended."""
@@ -63,19 +67,25 @@ class Failure:
     message: str
 
 
-def error_of(failure: Failure, address: Address, request_s: float | None = None) -> ShrotaError:
-    """The error to raise; ``request_s`` is the time-out that the caller set, in seconds."""
+def error_of(
+    failure: Failure, address: Address, request_s: float | None = None, elapsed_s: float | None = None
+) -> ShrotaError:
+    """The error to raise.
+
+    Args:
+        failure: what the transport met.
+        address: of the server.
+        request_s: the time-out that the caller set, in seconds; None where none is set.
+        elapsed_s: seconds from the first attempt until the failure; they tell the caller's time-out from the server's.
+    """
     status, message = failure.status, one_line(_PREFIX.sub("", failure.message))
     folded = message.lower()
     refused = status == "UNAVAILABLE" and any(text in folded for text in _NOT_CONNECTED + _WRONG_PROTOCOL)
     if status == NO_CONNECTION or refused:
         return _no_server(address, message)
-    if status == "DEADLINE_EXCEEDED" or (status == "UNAVAILABLE" and QUEUE_TIMEOUT in folded):
-        limit = "in time" if request_s is None else f"within {request_s:g} s"
-        return RequestTimeoutError(
-            f"no answer from {address} {limit}: allow more time (--timeout), or send fewer requests at once"
-        )
-    if status == "UNAVAILABLE" and QUEUE_FULL in folded:
+    if status == "DEADLINE_EXCEEDED" or (status == "UNAVAILABLE" and TIMED_OUT.search(folded)):
+        return _timed_out(status, address, request_s, elapsed_s)
+    if status == "UNAVAILABLE" and QUEUE_FULL.search(folded):
         return QueueFullError(f"the queue of {address} is full: send fewer requests at once, or try again later")
     if status in {"INVALID_ARGUMENT", "RESOURCE_EXHAUSTED", "OUT_OF_RANGE", "FAILED_PRECONDITION"}:
         return RequestError(message)
@@ -98,7 +108,20 @@ def _remedy(status: str, folded: str) -> str | None:
     return None
 
 
-def _no_server(address: Address, message: str) -> ServerUnavailableError:
+def _timed_out(status: str, address: Address, request_s: float | None, elapsed_s: float | None) -> RequestTimeoutError:
+    # a request's time-out can only shorten that of a queue: more of it would not help against the server's own.
+    # Clocks and timers differ a little.
+    in_time = request_s is None or (elapsed_s is not None and elapsed_s < 0.99 * request_s - 0.05)
+    if not in_time:
+        remedy = "allow more time (--timeout), or send fewer requests at once"
+        return RequestTimeoutError(f"no answer from {address} within {request_s:g} s: {remedy}")
+    remedy = "send fewer requests at once, or try again later"
+    if status == "UNAVAILABLE":
+        return RequestTimeoutError(f"the request waited too long in the queue of {address}: {remedy}")
+    return RequestTimeoutError(f"{address}, or a proxy before it, gave up waiting for the answer: {remedy}")
+
+
+def _no_server(address: Address, message: str) -> NoServerError:
     hint = "start one with `shrota serve`, or give another address (--server, SHROTA_SERVER)"
     folded = message.lower()
     if not any(text in folded for text in _NOBODY):
@@ -108,7 +131,7 @@ def _no_server(address: Address, message: str) -> ServerUnavailableError:
             )
         elif "socket closed" in folded or any(text in folded for text in _WRONG_PROTOCOL):
             hint = "something else listens there; by default gRPC is HOST:8001 and HTTP is http://HOST:8000"
-    return ServerUnavailableError(f"no server at {address.target}: {hint}")
+    return NoServerError(f"no server at {address.target}: {hint}")
 
 
 def one_line(text: str, limit: int = 500) -> str:

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -13,12 +14,16 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 import soundfile
 
-from shrota_client import cli
+from shrota_client import AsyncClient, Client, cli
 from shrota_client.commands.options import parse_parameter
+from shrota_client.commands.transcribe import transcribe
+from shrota_client.failures import NO_CONNECTION, Failure, error_of
+from shrota_decoder.checks import check_parameters
 from shrota_testing.fake_triton import Answer, FakeTriton, Seen, serve
 
 TEXTS = {1: "एक", 2: "मेरा नाम राम है", 3: "तीन"}
@@ -147,6 +152,72 @@ def test_no_server_is_one_line_however_many_files(shrota: Shrota, folder: Path) 
             "shrota: error: no server at 127.0.0.1:9: start one with `shrota serve`, "
             "or give another address (--server, SHROTA_SERVER)\n"
         )
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        ("UNAVAILABLE", "the engine is being reloaded"),
+        ("UNAVAILABLE", "the request's time-out passed before the engine had run it: try again later"),
+        ("INTERNAL", "Stub process 'asr_0_0' is not healthy."),
+    ],
+)
+def test_a_first_file_that_the_server_drops_costs_no_other(
+    shrota: Shrota, folder: Path, answer: tuple[str, str]
+) -> None:
+    def drop_first(seen: Seen) -> Answer:
+        return answer if seen.samples.size == 16000 else hear(seen)
+
+    with serve("grpc", FakeTriton(drop_first)) as url:
+        assert shrota("transcribe", "1.wav", "2.wav", "3.wav", "--server", url) == 1
+    assert shrota.out == "2.wav\tमेरा नाम राम है\n3.wav\tतीन\n"
+    first, second = shrota.err.splitlines()
+    assert first == "shrota: error: 1 of 3 files failed:"
+    assert second.startswith("  1.wav: ")
+
+
+def test_a_server_that_has_answered_is_not_given_up(
+    shrota: Shrota, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It refuses the first file; then no connection can be made for the second."""
+
+    def first_answered(audio: object) -> Failure:
+        return Failure("INVALID_ARGUMENT", "too long") if str(audio) == "1.wav" else Failure(NO_CONNECTION, "refused")
+
+    async def fail(client: AsyncClient, audio: object, *_: object) -> None:
+        raise error_of(first_answered(audio), client.address)
+
+    monkeypatch.setattr(AsyncClient, "transcribe", fail)
+    assert shrota("transcribe", "1.wav", "2.wav", "3.wav") == 1
+    first, *others = shrota.err.splitlines()
+    assert first == "shrota: error: 3 of 3 files failed:"
+    assert [line.split(":")[0] for line in others] == ["  1.wav", "  2.wav", "  3.wav"]
+
+
+def test_without_a_server_files_that_failed_before_are_still_said(shrota: Shrota, folder: Path) -> None:
+    assert shrota("transcribe", "missing.wav", "1.wav", "2.wav", "--server", "127.0.0.1:9") == 1
+    first, missing, last = shrota.err.splitlines()
+    assert first == "shrota: error: 1 of 3 files failed:"
+    assert missing == "  there is no file missing.wav: check the path"
+    assert last.startswith("shrota: error: no server at 127.0.0.1:9: ")
+
+
+def test_examples_are_what_the_server_of_this_repository_takes() -> None:
+    root = Path(__file__).resolve().parents[2]
+    texts = [
+        (root / "client" / "README.md").read_text(encoding="utf-8"),
+        Client.__doc__ or "",
+        *(option.help or "" for option in transcribe.params if isinstance(option, click.Option)),
+    ]
+    engines = {match for text in texts for match in re.findall(r"\bacoustic_\w+", text)}
+    assert engines
+    assert all((root / "model_repository" / engine / "config.pbtxt").is_file() for engine in engines)
+    pairs = [pair for text in texts for pair in re.findall(r"(?:-p |such as )(\w+=\w+)", text)]
+    objects = [each for text in texts for each in re.findall(r"\{\"\w+\": [^{}]*\}(?=`|\))", text)]
+    assert pairs
+    assert objects
+    for parameters in [dict(map(parse_parameter, pairs)), *map(json.loads, objects)]:
+        check_parameters(json.dumps(parameters))
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ class Client(_Settings):
 
     Args:
         server: ``host:port`` or ``grpc://``, ``grpcs://``, ``http://``, ``https://`` with host and port.
-        parameters: request parameters of every call, such as ``{"engine": "acoustic_trt", "beam_width": 32}``.
+        parameters: request parameters of every call, such as ``{"engine": "acoustic_onnx"}``.
         tls: certificates, for ``grpcs://`` and ``https://``.
         timeouts: how long to wait.
         retry: how often a request that met a full queue is sent again.

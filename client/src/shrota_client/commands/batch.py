@@ -8,9 +8,19 @@ from collections.abc import Callable, Sequence
 import click
 
 from shrota_client.commands.options import Connection
-from shrota_client.errors import ServerUnavailableError
+from shrota_client.errors import (
+    NoServerError,
+    QueueFullError,
+    RequestError,
+    RequestTimeoutError,
+    ServerError,
+    ServerUnavailableError,
+    ShrotaError,
+)
 from shrota_client.inputs import Source
 from shrota_client.results import Result
+
+_OF_A_SERVER = (RequestError, ServerError, QueueFullError, RequestTimeoutError, ServerUnavailableError)
 
 
 def transcribe_sources(
@@ -21,7 +31,8 @@ def transcribe_sources(
     The progress bar is on standard error, and only where that is a terminal. Ctrl-C ends requests on their way at once.
 
     Raises:
-        ServerUnavailableError: there is no server, before anything was transcribed: no other file would fare better.
+        NoServerError: there is no server, and none has answered before: no other file would fare better. Files that
+            failed before, without a server, have been reported.
         ShrotaError: the address or another setting cannot be used.
     """
     return asyncio.run(_transcribe(sources, connection, concurrency, take))
@@ -33,7 +44,7 @@ async def _transcribe(
     from tqdm import tqdm  # noqa: PLC0415 - only needed here
 
     failed: list[tuple[Source, Result]] = []
-    done = 0
+    reached = False
     hidden = not (len(sources) > 1 and sys.stderr.isatty())
     async with connection.client() as client:
         results = client.transcribe_many([source.audio for source in sources], concurrency=concurrency)
@@ -42,11 +53,12 @@ async def _transcribe(
                 remaining = iter(sources)
                 async for result in results:
                     source = next(remaining)
-                    if result.error is None:
-                        done += 1
-                    elif isinstance(result.error, ServerUnavailableError) and done == 0:
+                    if isinstance(result.error, NoServerError) and not reached:
+                        bar.close()
+                        _list_failures(failed, len(sources))
                         raise result.error
-                    else:
+                    reached = reached or _has_answered(result.error)
+                    if result.error is not None:
                         failed.append((source, result))
                     # the bar steps aside while a result is printed
                     with tqdm.external_write_mode():
@@ -55,8 +67,19 @@ async def _transcribe(
     return failed
 
 
+def _has_answered(error: ShrotaError | None) -> bool:
+    """Whether a result with this error, or none, shows that there is a server."""
+    return error is None or (isinstance(error, _OF_A_SERVER) and not isinstance(error, NoServerError))
+
+
 def report_failures(failed: Sequence[tuple[Source, Result]], total: int) -> None:
     """Says on standard error which files failed and why, one line each; ends with exit code 1 if any did."""
+    _list_failures(failed, total)
+    if failed:
+        sys.exit(1)
+
+
+def _list_failures(failed: Sequence[tuple[Source, Result]], total: int) -> None:
     if not failed:
         return
     if total == 1:
@@ -66,4 +89,3 @@ def report_failures(failed: Sequence[tuple[Source, Result]], total: int) -> None
         for source, result in failed:
             text = str(result.error)
             click.echo(f"  {text}" if source.name in text else f"  {source.name}: {text}", err=True)
-    sys.exit(1)

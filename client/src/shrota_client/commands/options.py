@@ -42,14 +42,14 @@ def connection_options(command: Command) -> Command:
                 show_envvar=True,
                 help="HOST:PORT (gRPC), or grpcs://, http://, https:// with HOST:PORT.",
             ),
-            click.option("--engine", metavar="MODEL", help="Engine to use, such as acoustic_onnx or acoustic_trt."),
+            click.option("--engine", metavar="MODEL", help="Engine to use, such as acoustic_onnx."),
             click.option(
                 "-p",
                 "--parameter",
                 "pairs",
                 metavar="NAME=VALUE",
                 multiple=True,
-                help="Request parameter, such as beam_width=32, n_best=5 or lm_weight=0.5; may be repeated.",
+                help="Request parameter that the server knows, such as engine=acoustic_onnx; may be repeated.",
             ),
             click.option(
                 "--timeout",
@@ -98,7 +98,7 @@ def parse_parameter(pair: str) -> tuple[str, Parameter]:
     """
     name, separator, text = pair.partition("=")
     if not name or not separator:
-        raise ParameterError(f"the request parameter {pair!r} is not NAME=VALUE, such as beam_width=32")
+        raise ParameterError(f"the request parameter {pair!r} is not NAME=VALUE, such as engine=acoustic_onnx")
     try:
         value = json.loads(text)
     except ValueError:

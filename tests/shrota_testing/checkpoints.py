@@ -40,14 +40,17 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def make_model(family: str, seed: int = 0) -> Any:
-    """A tiny CTC model of Hugging Face's, random, with log-probabilities that are far from uniform."""
+def make_model(family: str, seed: int = 0, **changes: Any) -> Any:
+    """A tiny CTC model of Hugging Face's, random, with log-probabilities that are far from uniform.
+
+    ``changes`` are fields of its configuration.
+    """
     import torch
     import transformers
 
     name, options = FAMILIES[family]
     torch.manual_seed(seed)
-    config = getattr(transformers, f"{name}Config")(**{**SMALL, **options})
+    config = getattr(transformers, f"{name}Config")(**{**SMALL, **options, **changes})
     model = getattr(transformers, f"{name}ForCTC")(config).eval()
     with torch.no_grad():
         model.lm_head.weight.mul_(8)
@@ -58,12 +61,12 @@ def make_model(family: str, seed: int = 0) -> Any:
     return model
 
 
-def write_checkpoint(folder: Path, family: str = "wav2vec2", *, normalize: bool = True) -> Path:
+def write_checkpoint(folder: Path, family: str = "wav2vec2", *, normalize: bool = True, **changes: Any) -> Path:
     """A tiny checkpoint as ``save_pretrained`` leaves it."""
     import transformers
 
     transformers.logging.disable_progress_bar()
-    make_model(family).save_pretrained(folder)
+    make_model(family, **changes).save_pretrained(folder)
     describe(folder, normalize=normalize)
     return folder
 

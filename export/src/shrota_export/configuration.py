@@ -17,7 +17,7 @@ def configurations_to_change(repository: Path, vocabulary_size: int) -> dict[Pat
     Raises:
         RepositoryError: if a configuration cannot be read.
     """
-    # 0.2 s, which only an export needs
+    # slow to import, and only an export needs it
     from google.protobuf import text_format  # noqa: PLC0415
     from tritonclient.grpc import model_config_pb2  # noqa: PLC0415
 

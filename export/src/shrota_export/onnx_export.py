@@ -59,7 +59,7 @@ def export_onnx(checkpoint: Checkpoint, repository: Path, speech: Path, settings
             data = _save(graph, files, _fingerprint(checkpoint, settings))
             del graph
         with step("verify the graph on speech"):
-            differences = verify(open_engine(files.path(MODEL)), utterances, references)
+            differences = verify(open_engine(files.path(MODEL)), utterances, references, receptive_field)
         with step("write the repository"):
             write_json(files.path(FRONTEND), frontend.as_json())
             write_json(files.path(VOCABULARY), vocabulary.as_json(frontend.stride / frontend.sample_rate))

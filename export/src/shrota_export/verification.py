@@ -20,8 +20,6 @@ INVARIANCE_TOLERANCE = 1e-4
 
 PADDING = 1234
 """Samples of noise behind the longest utterance, too."""
-TOO_SHORT = 399
-"""Samples; a frame of wav2vec 2.0 needs 400."""
 CASES = {"alone": "alone", "padded": "padded with noise", "batch": "in a batch with other lengths"}
 
 Floats = NDArray[np.float32]
@@ -62,8 +60,12 @@ def open_engine(path: Path) -> Engine:
     return run
 
 
-def verify(engine: Engine, utterances: Sequence[Utterance], references: Sequence[Floats]) -> dict[str, float]:
+def verify(
+    engine: Engine, utterances: Sequence[Utterance], references: Sequence[Floats], receptive_field: int
+) -> dict[str, float]:
     """Runs every utterance alone, padded with noise, and in a batch with neighbours of other lengths.
+
+    ``receptive_field`` is in samples: a row of one fewer must give no frame.
 
     Returns:
         The largest difference from ``references`` in each case, and as ``invariance`` the largest difference between
@@ -76,8 +78,11 @@ def verify(engine: Engine, utterances: Sequence[Utterance], references: Sequence
     alone = [_run(engine, [utterance.samples])[0] for utterance in each(utterances, "graph, alone")]
     largest = {"alone": _check("alone", names, alone, references, TOLERANCE)}
     invariance = 0.0
-    for case, run in (("padded", _run_padded), ("batch", _run_batch)):
-        rows = run(engine, utterances)
+    elsewhere = {
+        "padded": _run_padded(engine, utterances),
+        "batch": _run_batch(engine, utterances, receptive_field - 1),
+    }
+    for case, rows in elsewhere.items():
         largest[case] = _check(case, names, rows, references, TOLERANCE)
         invariance = max(invariance, _check(case, names, rows, alone, INVARIANCE_TOLERANCE, of="itself alone"))
     return {**largest, "invariance": invariance}
@@ -94,9 +99,9 @@ def _run_padded(engine: Engine, utterances: Sequence[Utterance]) -> list[Floats]
     return rows
 
 
-def _run_batch(engine: Engine, utterances: Sequence[Utterance]) -> list[Floats]:
-    """All utterances in one batch, beside a row without samples and one too short for a frame."""
-    empty = [np.zeros(0, np.float32), utterances[0].samples[:TOO_SHORT]]
+def _run_batch(engine: Engine, utterances: Sequence[Utterance], too_short: int) -> list[Floats]:
+    """All utterances in one batch, beside a row without samples and one of ``too_short`` samples for a frame."""
+    empty = [np.zeros(0, np.float32), utterances[0].samples[:too_short]]
     rows = _run(engine, [*empty, *(utterance.samples for utterance in utterances)])
     for samples, row in zip(empty, rows, strict=False):
         if row.shape[0]:

@@ -1,22 +1,24 @@
 """Audio for the benchmarks, cut from ``samples/``: real lengths, real content."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shrota_client.audio import read_audio
+from shrota_client.manifest import read_manifest
 
 RATE = 16000
 Audio = NDArray[np.float32]
 
 
 def all_speech(manifest: Path) -> Audio:
-    """Every utterance of a manifest, one after the other, [samples] at 16 kHz."""
-    lines = manifest.read_text(encoding="utf-8").splitlines()
-    paths = [manifest.parent / json.loads(line)["audio"] for line in lines if line.strip()]
-    return np.concatenate([read_audio(path) for path in paths])
+    """Every utterance of a manifest, one after the other, [samples] at 16 kHz.
+
+    Raises:
+        ManifestError, AudioError: the manifest or a file of it cannot be read.
+    """
+    return np.concatenate([read_audio(utterance.audio) for utterance in read_manifest(manifest)])
 
 
 def cut(speech: Audio, lengths_s: list[float]) -> list[Audio]:

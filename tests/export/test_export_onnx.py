@@ -14,6 +14,7 @@ import onnx
 import pytest
 import torch
 from google.protobuf import text_format
+from numpy.typing import NDArray
 from tritonclient.grpc import model_config_pb2
 
 import shrota_export.graph.engine
@@ -21,7 +22,8 @@ import shrota_export.graph.normalization
 import shrota_export.onnx_export
 from shrota_export.errors import CheckpointError, RepositoryError, SpeechError, VerificationError
 from shrota_export.exporters import export_graph
-from shrota_export.verification import open_engine
+from shrota_export.speech import read_speech
+from shrota_export.verification import Engine, Floats, open_engine
 from shrota_testing.checkpoints import TOKENS, make_audio, write_checkpoint
 from shrota_testing.files import snapshot
 
@@ -149,6 +151,38 @@ def test_group_norm_is_exact_and_may_be_batched(export_tiny: ExportTiny, reposit
     assert differences["batch"] < 1e-4
 
 
+@pytest.mark.parametrize(
+    ("convolutions", "receptive_field"),
+    [(((10, 5), (3, 4), (3, 4)), 60), (((10, 5), (8, 4), (8, 2), (8, 2), (6, 2)), 865)],
+)
+def test_the_verification_follows_the_checkpoints_geometry(
+    export_tiny: ExportTiny,
+    repository: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    convolutions: tuple[tuple[int, int], ...],
+    receptive_field: int,
+) -> None:
+    """A row of one sample too few is the longest that must give no frame; convolutions are (kernel, stride)."""
+    lengths: set[int] = set()
+
+    def open_watched(path: Path) -> Engine:
+        engine = open_engine(path)
+
+        def run(audio: Floats, num_samples: NDArray[np.int32]) -> tuple[Floats, NDArray[np.int32]]:
+            lengths.update(num_samples[:, 0].tolist())
+            return engine(audio, num_samples)
+
+        return run
+
+    monkeypatch.setattr(shrota_export.onnx_export, "open_engine", open_watched)
+    kernels, strides = zip(*convolutions, strict=True)
+    geometry: dict[str, Any] = {"conv_dim": [16] * len(kernels), "conv_kernel": kernels, "conv_stride": strides}
+    export_tiny(repository, checkpoint=write_checkpoint(repository.with_name("other"), **geometry))
+    frontend = read(repository / "acoustic" / "1" / "frontend.json")
+    assert (frontend["receptive_field"], frontend["stride"]) == (receptive_field, int(np.prod(strides)))
+    assert sorted(lengths)[:2] == [0, receptive_field - 1]
+
+
 BY = r"from the checkpoint by \S+ in log-probability \(at most 0\.001\)"
 CUT = r"\d\.wav \[\d\.\d\d s to \d\.\d\d s\]"
 
@@ -266,7 +300,17 @@ def test_no_speech_to_verify_with(export_tiny: ExportTiny, repository: Path, tmp
         (tmp_path / "manifest.jsonl").write_text(line, encoding="utf-8")
         with pytest.raises(SpeechError, match=r"manifest\.jsonl"):
             export_tiny(repository, "--speech", str(tmp_path / "manifest.jsonl"))
+    (tmp_path / "manifest.jsonl").write_text('\n{"audio": "a.wav"}\n{"text": "क"}\n', encoding="utf-8")
+    with pytest.raises(SpeechError, match=r'manifest\.jsonl, line 3: there is no "audio" with a path'):
+        export_tiny(repository, "--speech", str(tmp_path / "manifest.jsonl"))
     assert snapshot(repository) == before
+
+
+def test_a_manifest_is_read_as_everywhere(speech: Path, tmp_path: Path) -> None:
+    """With a byte order mark, and with a line separator inside of a text."""
+    line = json.dumps({"audio": str(speech.parent / "0.wav"), "text": "क\u2028ख"}, ensure_ascii=False)
+    (tmp_path / "manifest.jsonl").write_text(line, encoding="utf-8-sig")
+    assert read_speech(tmp_path / "manifest.jsonl", 16000)[0].name == "0.wav [0.00 s to 1.50 s]"
 
 
 def test_no_repository(export_tiny: ExportTiny, tmp_path: Path) -> None:

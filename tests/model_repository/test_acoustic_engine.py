@@ -44,6 +44,7 @@ class FakePbUtils:
 
     TritonModelException = RuntimeError
     TritonError = SimpleNamespace(UNAVAILABLE=14, INTERNAL=13)
+    TRITONSERVER_MEMORY_CPU = "CPU"
 
     def __init__(self, fault: tuple[str, int] | None = None, exception: Exception | None = None) -> None:
         self.fault = fault
@@ -53,6 +54,10 @@ class FakePbUtils:
     def Tensor(self, name: str, array: Any) -> SimpleNamespace:  # noqa: N802 - Triton's name
         """A tensor."""
         return SimpleNamespace(name=name, as_numpy=lambda: array)
+
+    def PreferredMemory(self, kind: str, device: int) -> tuple[str, int]:  # noqa: N802 - Triton's name
+        """Where a response's tensors shall be."""
+        return kind, device
 
     def InferenceRequest(self, **arguments: Any) -> SimpleNamespace:  # noqa: N802 - Triton's name
         """A request to another model."""
@@ -84,6 +89,8 @@ def test_a_call_sends_both_inputs_and_gives_both_outputs() -> None:
     output = TritonEngine(pb_utils).run("acoustic_onnx", AUDIO, NUM_SAMPLES)
     assert pb_utils.called["model_name"] == "acoustic_onnx"
     assert [tensor.name for tensor in pb_utils.called["inputs"]] == ["AUDIO", "NUM_SAMPLES"]
+    # a native engine on a GPU would leave them there
+    assert pb_utils.called["preferred_memory"] == ("CPU", 0)
     assert output.log_probs.shape == (1, 2, 3)
     assert output.num_frames.tolist() == [[2]]
 

@@ -52,6 +52,8 @@ class TritonEngine:
             model_name=name,
             requested_output_names=["LOG_PROBS", "NUM_FRAMES"],
             inputs=[tensor("AUDIO", audio), tensor("NUM_SAMPLES", num_samples)],
+            # an engine on a GPU leaves its outputs there otherwise, where numpy cannot read them
+            preferred_memory=self._pb_utils.PreferredMemory(self._pb_utils.TRITONSERVER_MEMORY_CPU, 0),
         )
         try:
             response = request.exec()

@@ -49,8 +49,9 @@ class Bench:
         engine: object = None,
         sample_rate: object = None,
     ) -> FakeRequest:
-        """Sends a request; parameters that are None are left out."""
-        given = {"engine": engine, "sample_rate": sample_rate}
+        """Sends a request, at the model's rate unless told otherwise; no engine is no parameter."""
+        rate = FRONTEND.sample_rate if sample_rate is None else sample_rate
+        given = {"engine": engine, "sample_rate": rate}
         parameters = {name: value for name, value in given.items() if value is not None}
         request = FakeRequest(audio, json.dumps(parameters) if parameters else "", timeout_s)
         self.intake.take(request, self.now)
@@ -308,6 +309,109 @@ def test_taking_a_request_blocks_while_the_pending_budget_is_full(make_bench: Ma
     for request in requests:
         assert request.wait().error is None
     assert len(requests) == 3
+
+
+LIKE_THE_DEFAULTS = {
+    "window_seconds": "20",
+    "overlap_seconds": "2",
+    "batch_budget_seconds": "40",
+    "max_audio_seconds": "7200",
+    "pending_budget_seconds": "3600",
+}
+
+
+class Turnstile(threading.Event):
+    """A gate of the fake engine that lets one batch through at a time, until it is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._passes = threading.Semaphore(0)
+
+    def let_one_through(self) -> None:
+        """Lets the next batch, or the one that waits, through."""
+        self._passes.release()
+
+    def set(self) -> None:
+        """Opens the gate for good."""
+        self._passes.release(1_000_000)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Waits for a pass, and uses it up."""
+        return self._passes.acquire(timeout=timeout)
+
+
+def silence(seconds: float) -> NDArray[np.float32]:
+    return np.zeros((1, round(seconds * FRONTEND.sample_rate)), np.float32)
+
+
+def take_beside(bench: Bench, audio: NDArray[np.float32]) -> FakeRequest | None:
+    """Sends a request; None when it is not taken, because the pending budget is full."""
+    taken: list[FakeRequest] = []
+    sending = threading.Thread(target=lambda: taken.append(bench.send(audio)), daemon=True)
+    sending.start()
+    sending.join(1)
+    return taken[0] if taken else None
+
+
+@pytest.mark.parametrize("long_s", [[1800, 1800], [3600], [7200], [1800] * 15])
+def test_an_utterance_is_taken_and_run_at_once_whatever_long_files_are_being_run(
+    make_bench: MakeBench, long_s: list[float]
+) -> None:
+    bench = make_bench(open_gate=False, **LIKE_THE_DEFAULTS)
+    turnstile = bench.engine.gate = Turnstile()
+    for seconds in long_s:
+        bench.send(silence(seconds))
+    for _ in long_s:
+        bench.engine.wait_entered()
+        turnstile.let_one_through()
+    # each file has had a window, and the next batch is in the engine
+    bench.engine.wait_entered()
+    short = take_beside(bench, silence(10))
+    assert short is not None, "the long files keep it out"
+    turnstile.set()
+    assert short.wait().error is None
+    assert any(10_000 in num_samples for _, _, num_samples in bench.engine.batches[len(long_s) :][:2])
+
+
+@pytest.mark.parametrize(("seconds", "taken"), [(7200, 16), (225, 16), (100, 36)])
+def test_many_requests_fill_the_budget_all_the_same(make_bench: MakeBench, seconds: float, taken: int) -> None:
+    bench = make_bench(open_gate=False, **LIKE_THE_DEFAULTS)
+    audio = silence(seconds)
+    for _ in range(taken):
+        bench.send(audio)
+    assert take_beside(bench, silence(10)) is None
+
+
+def test_a_small_budget_is_filled_by_windows(make_bench: MakeBench) -> None:
+    bench = make_bench(open_gate=False, **{**LIKE_THE_DEFAULTS, "pending_budget_seconds": "40"})
+    bench.send(silence(20))
+    bench.send(silence(20))
+    assert take_beside(bench, silence(10)) is None
+
+
+def test_pending_audio_falls_with_every_window(make_bench: MakeBench) -> None:
+    bench = make_bench(batch_budget_seconds="2")
+    bench.send(speech(9)).wait()
+    # five windows, each run alone
+    assert bench.counts.pending_history == pytest.approx([9, 7.2, 5.4, 3.6, 1.8, 0])
+
+
+def test_the_last_of_two_reports_at_once_is_the_newer_one() -> None:
+    nothing_pends = threading.Event()
+
+    class Stalling(Counts):
+        def pending(self, seconds: float) -> None:
+            if seconds:
+                nothing_pends.wait(0.2)
+            self.pending_seconds = seconds
+            if not seconds:
+                nothing_pends.set()
+
+    bench = Bench(counts=Stalling())
+    bench.engine.gate.set()
+    bench.send(speech(1)).wait()
+    bench.scheduler.stop()
+    assert bench.counts.pending_seconds == 0
 
 
 @pytest.mark.parametrize("calls", ["1", "2"])

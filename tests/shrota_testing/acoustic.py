@@ -106,6 +106,7 @@ class Counts:
     answered_seconds: float = 0
     dropped_codes: list[str] = field(default_factory=list)
     pending_seconds: float = 0
+    pending_history: list[float] = field(default_factory=list)
     wall_seconds: float = 0
 
     def batch(self, engine: str, rows: int, input_seconds: float, padded_seconds: float, wall_seconds: float) -> None:
@@ -124,3 +125,4 @@ class Counts:
     def pending(self, seconds: float) -> None:
         """See ``shrota_acoustic.metrics.Metrics``."""
         self.pending_seconds = seconds
+        self.pending_history.append(seconds)

@@ -63,6 +63,12 @@ class Job:
         self.window_length = max(self._windows[0].length, settings.frontend.receptive_field)
         self.window_count = self._missing
 
+    @property
+    def remaining_samples(self) -> int:
+        """The part of ``samples`` whose windows have not come back yet."""
+        with self._lock:
+            return self.samples * self._missing // self.window_count
+
     def expired(self, now: float) -> bool:
         """Whether the caller will not wait any longer."""
         return self.deadline is not None and now >= self.deadline

@@ -8,7 +8,7 @@ shrota_engine_input_seconds_total    counter   what engine batches held, overlap
 shrota_padded_seconds_total          counter   of that, padding; the padded share is the one over the other
 shrota_engine_batch_rows             histogram windows in one engine batch
 shrota_engine_wall_seconds_total     counter   wall seconds in engine calls
-shrota_pending_seconds               gauge     audio in this model: waiting, or being run
+shrota_pending_seconds               gauge     audio still to be run in this model: waiting or in a batch
 shrota_dropped_requests_total        counter   requests dropped: label ``reason`` is ``cancelled`` or ``unavailable``
 ==================================== ========= ===============================================================
 

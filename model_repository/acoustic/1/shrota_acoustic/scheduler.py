@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ from shrota_acoustic.job import Job
 from shrota_acoustic.metrics import Metrics
 from shrota_acoustic.settings import Settings
 
+LARGEST_SHARE = 16
+"""One request fills no more than one part in so many of the pending budget, or one window where that is more."""
 STOPPING = "the server is stopping: try again on another one"
 
 logger = logging.getLogger(__name__)
@@ -45,8 +47,12 @@ class Scheduler:
             patience=settings.patience_batches,
         )
         self._queue: FairQueue[Job] = FairQueue(limits)
-        self._open: set[Job] = set()
+        self._most_charged = max(settings.pending_budget // LARGEST_SHARE, settings.window)
+        # samples of each request that are still to be run; their sum; and how much of the pending budget they fill
+        self._open: dict[Job, int] = {}
         self._pending = 0
+        self._charged = 0
+        self._reporting = threading.Lock()
         self._stopping = False
         self._changed = threading.Condition()
         self._threads = [
@@ -62,16 +68,18 @@ class Scheduler:
     def submit(self, job: Job) -> None:
         """Takes a request; its answer or its error is sent later. Blocks while the pending budget is full.
 
-        The budget is full when as much audio as it allows is waiting or being run. So one request may exceed it, and
-        one that is longer than the budget gets in all the same.
+        A request fills as much of the budget as there is audio left to run of it, but no more than a sixteenth, or one
+        window where that is more: a long file must not keep out short requests, which would be run before it. So the
+        budget bounds the audio of short requests and the number of long ones: sixteen of them fill it. Their memory is
+        bounded by that number times the longest audio that is accepted.
         """
         with self._changed:
-            while self._pending >= self._settings.pending_budget and not self._stopping:
+            while self._charged >= self._settings.pending_budget and not self._stopping:
                 self._changed.wait()
             stopping = self._stopping
             if not stopping:
-                self._open.add(job)
-                self._pending += job.samples
+                self._open[job] = 0
+                self._count(job, job.samples)
                 self._queue.add(job, job.engine, job.window_length, job.window_count)
                 self._changed.notify_all()
         if stopping:
@@ -173,6 +181,7 @@ class Scheduler:
         for number, row in enumerate(rows):
             if row.owner.write_window(row.index, output.log_probs[number]):
                 self._finish(row.owner, None)
+        self._release({row.owner for row in rows})
 
     def _check(
         self, engine: str, rows: Sequence[Row[Job]], num_samples: NDArray[np.int32], output: EngineOutput
@@ -190,9 +199,9 @@ class Scheduler:
         with self._changed:
             if job not in self._open:
                 return
-            self._open.remove(job)
+            self._count(job, 0)
+            del self._open[job]
             self._queue.remove(job)
-            self._pending -= job.samples
             self._changed.notify_all()
         self._report_pending()
         if error is None:
@@ -201,5 +210,27 @@ class Scheduler:
         else:
             job.fail(error)
 
+    def _release(self, jobs: Iterable[Job]) -> None:
+        """Counts those of ``jobs`` that are not done with what is left of them."""
+        with self._changed:
+            still_open = [job for job in jobs if job in self._open]
+            for job in still_open:
+                self._count(job, job.remaining_samples)
+            self._changed.notify_all()
+        if still_open:
+            self._report_pending()
+
+    def _count(self, job: Job, samples: int) -> None:
+        """Notes that ``samples`` of an open job are still to be run. Call with the lock held."""
+        before = self._open[job]
+        self._open[job] = samples
+        self._pending += samples - before
+        self._charged += min(samples, self._most_charged) - min(before, self._most_charged)
+
     def _report_pending(self) -> None:
-        self._metrics.pending(self._pending / self._settings.frontend.sample_rate)
+        # read and written in one, or an older value could be written last, and stay; not with the lock of the requests,
+        # which must not wait for the server's metrics
+        with self._reporting:
+            with self._changed:
+                pending = self._pending
+            self._metrics.pending(pending / self._settings.frontend.sample_rate)

@@ -99,12 +99,33 @@ def test_request_parameters(text: str, expected: RequestParameters) -> None:
     assert read_parameters(text, SETTINGS) == expected
 
 
+def test_audio_has_16_khz_unless_the_request_says_otherwise_whatever_the_checkpoint_has() -> None:
+    settings = read_settings({}, Frontend(sample_rate=8000, stride=160, receptive_field=200))
+    assert read_parameters("", settings).sample_rate == 16000
+
+
 @pytest.mark.parametrize(
     "value",
-    ["0", "-16000", '"fast"', '""', "768001", "true", "16000.5", "null", '"\u0967"', "1e400", "NaN", '"1e3"'],
+    [
+        "0",
+        "1",
+        "999",
+        '"999"',
+        "-16000",
+        '"fast"',
+        '""',
+        "768001",
+        "true",
+        "16000.5",
+        "null",
+        '"\u0967"',
+        "1e400",
+        "NaN",
+        '"1e3"',
+    ],
 )
 def test_a_sample_rate_that_is_none_is_refused(value: str) -> None:
-    with pytest.raises(InvalidRequestError, match="`sample_rate` must be a whole number of Hz from 1 to 768000"):
+    with pytest.raises(InvalidRequestError, match="`sample_rate` must be a whole number of Hz from 1000 to 768000"):
         read_parameters(f'{{"sample_rate": {value}}}', SETTINGS)
 
 

@@ -1,9 +1,10 @@
 """Samples of one request, checked, read at the model's rate."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
-import soxr
 from numpy.typing import NDArray
 
 from shrota_acoustic.errors import InvalidRequestError
@@ -25,19 +26,20 @@ class Recording:
         audio: [rows, samples]; not copied.
         sample_rate: Its rate, Hz.
         model_rate: The rate at which it is read, Hz.
-        max_seconds: The longest audio that is accepted.
+        max_seconds: The most audio that is accepted, all rows together.
 
     Raises:
-        InvalidRequestError: No samples, too many, or one that is not a finite number.
+        InvalidRequestError: No samples, too many, one that is not a finite number, or a rate other than the model's
+            where soxr is not installed.
     """
 
     def __init__(self, audio: NDArray[np.float32], sample_rate: int, model_rate: int, max_seconds: float) -> None:
         rows, samples = audio.shape
         if rows == 0 or samples == 0:
             raise InvalidRequestError("AUDIO holds no samples")
-        if samples > max_seconds * sample_rate:
-            text = f"AUDIO is {samples / sample_rate:.2f} s long, the limit is {max_seconds:g} s: send it in pieces"
-            raise InvalidRequestError(text)
+        if rows * samples > max_seconds * sample_rate:
+            raise InvalidRequestError(_too_long(rows, samples / sample_rate, max_seconds))
+        self._resample = _resampler(sample_rate, model_rate) if sample_rate != model_rate else None
         _check_finite(audio)
         self.rows = rows
         self.seconds = samples / sample_rate
@@ -51,7 +53,7 @@ class Recording:
         """Fills ``into`` with the samples of a row from ``start`` on; both counted at the model's rate."""
         rate, model_rate = self._rates
         end = start + into.size
-        if rate == model_rate:
+        if self._resample is None:
             into[:] = self._audio[row, start:end]
             return
         divisor = math.gcd(rate, model_rate)
@@ -61,12 +63,31 @@ class Recording:
         first = max(0, start // model_step - margin)
         last = math.ceil(end / model_step) + margin
         piece = self._audio[row, first * step : last * step]
-        resampled = soxr.resample(piece, rate, model_rate, quality="HQ")
+        resampled = self._resample(piece, rate, model_rate, quality="HQ")
         skip = start - first * model_step
         # soxr may give one sample less than rounding does
         part = resampled[skip : skip + into.size]
         into[: part.size] = part
         into[part.size :] = 0
+
+
+def _too_long(rows: int, row_seconds: float, max_seconds: float) -> str:
+    limit = f"the limit is {max_seconds:g} s"
+    if row_seconds > max_seconds:
+        return f"AUDIO is {row_seconds:.2f} s long, {limit}: send it in pieces"
+    return f"AUDIO is {rows} rows of {row_seconds:.2f} s, {limit} for all together: send fewer rows in one request"
+
+
+def _resampler(sample_rate: int, model_rate: int) -> Callable[..., NDArray[Any]]:
+    """``soxr.resample``; a server that only ever gets audio at the model's rate does without soxr."""
+    try:
+        import soxr  # noqa: PLC0415 - NVIDIA's image has none
+    except ImportError:
+        remedy = f"send {model_rate} Hz, or install soxr in the server's Python"
+        text = f"this server cannot resample, and the audio has {sample_rate} Hz: {remedy}"
+        raise InvalidRequestError(text) from None
+    resample: Callable[..., NDArray[Any]] = soxr.resample
+    return resample
 
 
 def _check_finite(audio: NDArray[np.float32]) -> None:

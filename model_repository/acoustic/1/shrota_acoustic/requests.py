@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from shrota_acoustic.errors import InvalidRequestError
 from shrota_acoustic.settings import Settings
 
+DEFAULT_SAMPLE_RATE = 16_000
+"""Hz; what audio has whose request does not say, whatever the checkpoint's own rate."""
+MIN_SAMPLE_RATE = 1000
+"""Hz; no speech is left at a lower rate, and few samples would become many."""
 MAX_SAMPLE_RATE = 768_000
 """Hz; the highest rate that audio hardware uses."""
 DIGITS = re.compile("[0-9]{1,9}")
@@ -32,7 +36,7 @@ def read_parameters(text: str, settings: Settings) -> RequestParameters:
     if engine not in settings.engines:
         known = ", ".join(settings.engines)
         raise InvalidRequestError(f"unknown engine {engine!r} in parameter `engine`: it must be one of {known}")
-    return RequestParameters(engine, _sample_rate(values.get("sample_rate", settings.frontend.sample_rate)))
+    return RequestParameters(engine, _sample_rate(values.get("sample_rate", DEFAULT_SAMPLE_RATE)))
 
 
 def _sample_rate(value: object) -> int:
@@ -42,7 +46,7 @@ def _sample_rate(value: object) -> int:
         rate = float(value) if DIGITS.fullmatch(value) else 0.0
     elif isinstance(value, int | float) and not isinstance(value, bool):
         rate = float(value)
-    if not rate.is_integer() or not 1 <= rate <= MAX_SAMPLE_RATE:
-        text = f"parameter `sample_rate` must be a whole number of Hz from 1 to {MAX_SAMPLE_RATE}, not {value!r}"
-        raise InvalidRequestError(text)
+    if not rate.is_integer() or not MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE:
+        limits = f"from {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE}"
+        raise InvalidRequestError(f"parameter `sample_rate` must be a whole number of Hz {limits}, not {value!r}")
     return int(rate)

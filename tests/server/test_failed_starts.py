@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from shrota_server import PortInUseError, RepositoryError, StartError, TritonServer
-from shrota_server.instance import SHARED_MEMORY
+from shrota_server import PortInUseError, RepositoryError, ServerError, StartError, TritonServer
+from shrota_server.instance import SHARED_MEMORY, Instance
 from shrota_testing.engines import write_tiny_engine
 from shrota_testing.repository import make_repository
 
@@ -70,6 +70,19 @@ def test_an_engine_that_was_not_exported(tmp_path: Path) -> None:
     expected = re.escape(f"no engine at {engine}: run `shrota export onnx CHECKPOINT --repository {repository}`")
     with pytest.raises(RepositoryError, match=expected), TritonServer(repository, models=["asr", "acoustic_onnx"]):
         pass
+
+
+def test_a_log_file_that_cannot_be_written_is_found_before_anything_is_started(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instance = Instance.create()
+    monkeypatch.setattr(Instance, "create", lambda: instance)
+    monkeypatch.setattr("shrota_server.server.Process", None)
+    server = TritonServer(repository, models=["acoustic_onnx"], log_path=tmp_path / "none" / "x.log")
+    with pytest.raises(ServerError, match=r"cannot write the log file .*x\.log"), server:
+        pass
+    assert not instance.folder.exists()
+    assert not list(SHARED_MEMORY.glob(f"{instance.name}*"))
 
 
 def test_no_repository(tmp_path: Path) -> None:

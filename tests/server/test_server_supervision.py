@@ -3,13 +3,19 @@
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
+import pytest
 
+from shrota_server import supervisor
+from shrota_server.errors import ServerError
 from shrota_server.installation import STUB
 from shrota_server.stubs import StubWatch, stub_model
-from shrota_server.supervisor import LONGEST_DELAY_S, Backoff
+from shrota_server.supervisor import LONGEST_DELAY_S, Backoff, Supervisor
+from shrota_testing.triton import wait_until
 
 
 def test_a_stub_tells_its_model_by_the_path_of_the_file() -> None:
@@ -31,7 +37,9 @@ def test_a_death_is_told_once_and_only_when_it_lasts(tmp_path: Path) -> None:
         while psutil.Process(process.pid).status() != psutil.STATUS_ZOMBIE:
             time.sleep(0.01)
         assert watch.find_dead() == []
+        assert watch.is_in_doubt
         assert watch.find_dead() == ["acoustic"]
+        assert not watch.is_in_doubt
         assert watch.find_dead() == []
 
 
@@ -41,7 +49,6 @@ def test_a_stub_that_was_waited_for_ended_in_good_order() -> None:
         watch._models[process.pid] = "acoustic"
         process.wait()
         assert [watch.find_dead(), watch.find_dead()] == [[], []]
-        assert watch.living() == {}
 
 
 def test_of_a_server_that_is_gone_nothing_is_told() -> None:
@@ -59,3 +66,58 @@ def test_every_further_death_doubles_the_wait_until_it_is_calm_again() -> None:
     clock[0] = 1000.0
     assert backoff.delay_s("a") == 0
     assert backoff.count("a") == 1
+
+
+@dataclass
+class FakeServer:
+    """A server on which the first attempts to bring a model back fail."""
+
+    failures: int
+    survives: bool = True
+    attempts: list[str] = field(default_factory=list)
+    running: bool = True
+    pid: int = 0
+
+    @property
+    def control(self) -> Any:
+        """Itself."""
+        return self
+
+    def is_running(self) -> bool:
+        """Until a restart that it does not survive."""
+        return self.running
+
+    def reload(self, model: str, timeout_s: float) -> None:
+        """Notes the attempt."""
+        del timeout_s
+        self.attempts.append(model)
+        if len(self.attempts) <= self.failures:
+            raise ServerError("no engine")
+
+    def restart(self) -> None:
+        """Notes the attempt, and may not survive it."""
+        self.running = self.survives
+        self.reload("all", 0)
+
+
+def supervise(server: FakeServer, dead: str, monkeypatch: pytest.MonkeyPatch) -> Supervisor:
+    looks = iter([[], [dead]])  # the first is to know the living
+    monkeypatch.setattr(supervisor, "LOOK_S", 0.01)
+    monkeypatch.setattr(StubWatch, "find_dead", lambda _: next(looks, []))
+    return Supervisor(server, 1)
+
+
+def test_a_reload_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = FakeServer(failures=1)
+    watching = supervise(server, "ctc_decoder", monkeypatch)
+    assert wait_until(lambda: server.attempts == ["ctc_decoder", "ctc_decoder"], 5)
+    watching.stop()
+
+
+def test_when_the_server_does_not_start_again_nothing_more_is_planned(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = FakeServer(failures=1, survives=False)
+    watching = supervise(server, "acoustic", monkeypatch)
+    watching._thread.join(timeout=5)
+    assert not watching._thread.is_alive()
+    assert server.attempts == ["all"]
+    assert all(due <= time.monotonic() for due in watching._due.values())

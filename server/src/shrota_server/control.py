@@ -20,16 +20,15 @@ class Control:
     timeout_s: float = 5
 
     def is_ready(self, models: list[str]) -> bool:
-        """Whether the server and all ``models`` say that they are ready; False also if there is no answer."""
+        """Whether the server and all ``models`` say that they are ready; False also if there is no answer.
+
+        A Python model says so too when its process has died.
+        """
         paths = ["/v2/health/ready", *(f"/v2/models/{quote(model)}/ready" for model in models)]
         try:
             return all(self._call("GET", path)[0] == HTTPStatus.OK for path in paths)
         except (OSError, HTTPException):
             return False
-
-    def is_model_ready(self, model: str) -> bool:
-        """Whether the model says that it is ready; it does so too when its process has died."""
-        return self.is_ready([model])
 
     def reload(self, model: str, timeout_s: float) -> None:
         """Loads a model anew although nothing of it has changed on disk.

@@ -9,7 +9,7 @@ import stat
 import sys
 import sysconfig
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -34,12 +34,7 @@ class Installation:
     executable: Path
     environment: Mapping[str, str]
     backend_directory: Path | None = None
-    arguments: list[str] = field(default_factory=list)
-
-    @property
-    def is_embedded(self) -> bool:
-        """Whether it is nvidia-pytriton's, which brings the Python backend only."""
-        return self.backend_directory is not None
+    """Where the backends of nvidia-pytriton's were put together; None for a tritonserver that brings its own."""
 
 
 def find_installation(folder: Path, environment: Mapping[str, str] | None = None) -> Installation:

@@ -1,11 +1,16 @@
 """Triton's log: kept and shown."""
 
+import logging
 import re
 import sys
 import threading
 from collections import deque
 from pathlib import Path
 from typing import IO
+
+from shrota_server.errors import ServerError
+
+logger = logging.getLogger("shrota_server")
 
 KEPT_LINES = 2000
 LEVELS = {"error": "EF", "warning": "EFW", "info": "EFWI", "debug": "EFWIDV"}
@@ -21,13 +26,32 @@ _COLOUR = re.compile(r"\x1b\[[\d;]*m")
 _PREFIX = re.compile(r"^([IWEFDV])\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ [^\]]*\] ?")
 
 
-class Log:
-    """Reads Triton's output in a thread; keeps the last lines, writes all to a file, shows some on standard error."""
+def open_log(path: Path) -> IO[bytes]:
+    """The file that Triton's log goes to; what is in it stays.
 
-    def __init__(self, stream: IO[bytes], path: Path | None, show_level: str | None) -> None:
+    Raises:
+        ServerError: it cannot be written.
+    """
+    try:
+        return path.open("ab", buffering=0)
+    except OSError as error:
+        raise ServerError(
+            f"cannot write the log file {path} ({error.strerror}): give another one with --log-file"
+        ) from error
+
+
+class Log:
+    """Reads Triton's output in a thread; keeps the last lines, writes all to a file, shows some on standard error.
+
+    Triton stops at its next line when nobody reads what it writes. So nothing ends the thread: a file or a standard
+    error that cannot be written any more (disk full, terminal gone) is given up, and reading goes on.
+    """
+
+    def __init__(self, stream: IO[bytes], file: IO[bytes] | None, show_level: str | None) -> None:
         self.lines: deque[str] = deque(maxlen=KEPT_LINES)
         self._stream = stream
-        self._file = path.open("ab", buffering=0) if path is not None else None
+        self._file = file
+        self._written = file
         self._shown = LEVELS[show_level] if show_level is not None else ""
         self._level = "I"
         # errors of a start that fails are told in one line instead; who asks for more sees it as it comes
@@ -38,8 +62,7 @@ class Log:
 
     def _read(self) -> None:
         for raw in self._stream:
-            if self._file is not None:
-                self._file.write(raw)
+            self._write(raw)
             line = raw.decode("utf-8", errors="replace").rstrip("\n")
             self.lines.append(line)
             if (match := _PREFIX.match(line)) is not None:
@@ -48,10 +71,26 @@ class Log:
             if self._level in self._shown and not is_harmless(line):
                 self._show_line(line)
 
+    def _write(self, raw: bytes) -> None:
+        if self._written is None:
+            return
+        try:
+            self._written.write(raw)
+        except (OSError, ValueError) as error:
+            self._written = None
+            logger.warning("Triton's log cannot be written to its file any more: %s", error)
+
+    def _print(self, line: str) -> None:
+        try:
+            if sys.stderr is not None:
+                sys.stderr.write(line + "\n")
+        except (OSError, ValueError):
+            self._shown = ""
+
     def _show_line(self, line: str) -> None:
         with self._showing:
             if self._waiting is None:
-                sys.stderr.write(line + "\n")
+                self._print(line)
             else:
                 self._waiting.append(line)
 
@@ -59,7 +98,7 @@ class Log:
         """Shows what was held back while the server started, and from now on every line as it comes."""
         with self._showing:
             for line in self._waiting or []:
-                sys.stderr.write(line + "\n")
+                self._print(line)
             self._waiting = None
 
     def close(self, timeout_s: float = 2.0) -> None:

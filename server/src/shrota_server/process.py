@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
@@ -27,27 +28,33 @@ class Process:
         command: Sequence[str],
         environment: Mapping[str, str],
         instance: Instance,
-        log_path: Path | None = None,
+        log_file: IO[bytes] | None = None,
         show_level: str | None = None,
     ) -> None:
-        """Starts it.
+        """Starts it; its whole log goes to ``log_file``, which is closed at the end.
 
         Raises:
             StartError: it cannot be run at all.
         """
         options = ["--name", instance.name, "--folder", str(instance.folder), "--lock-fd", str(instance.lock_fd)]
-        self._guardian = subprocess.Popen(  # noqa: S603 - our own module
-            [sys.executable, "-I", str(GUARDIAN), *options, "--grace-s", str(GRACE_S), "--", *command],
-            env=dict(environment),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            pass_fds=[instance.lock_fd],
-            start_new_session=True,  # Ctrl-C in the terminal is ours to handle
-        )
+        self._ending = threading.Lock()
+        self._exit: str | None = None
+        try:
+            self._guardian = subprocess.Popen(  # noqa: S603 - our own module
+                [sys.executable, "-I", str(GUARDIAN), *options, "--grace-s", str(GRACE_S), "--", *command],
+                env=dict(environment),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                pass_fds=[instance.lock_fd],
+                start_new_session=True,  # Ctrl-C in the terminal is ours to handle
+            )
+        except OSError as error:
+            instance.remove()
+            raise StartError(f"cannot start {command[0]}: {error}") from error
         os.close(instance.lock_fd)
         assert self._guardian.stderr is not None  # noqa: S101 - for the type checker
-        self.log = Log(self._guardian.stderr, log_path, show_level)
+        self.log = Log(self._guardian.stderr, log_file, show_level)
         try:
             self.pid = int(self._read_report("pid"))
         except ValueError:
@@ -70,13 +77,18 @@ class Process:
             self._guardian.wait(timeout_s)
         except subprocess.TimeoutExpired:
             return False
-        self.log.close()
+        with self._ending:  # several threads may wait
+            if self._exit is None:  # told once; asked for after stop() too
+                self._exit = self._read_report("exit")
+                assert self._guardian.stdout is not None  # noqa: S101 - for the type checker
+                self._guardian.stdout.close()
+            self.log.close()
         return True
 
     def describe_exit(self) -> str:
-        """How the ended tritonserver ended: "exit code 1", "signal SIGSEGV"."""
+        """How tritonserver ended: "exit code 1", "signal SIGSEGV"; call it after ``wait`` or ``stop``."""
         try:
-            code = int(self._read_report("exit"))
+            code = int(self._exit or "")
         except ValueError:
             return "its guardian was killed"
         if code >= 0:
@@ -95,8 +107,6 @@ class Process:
             self.kill()
             self._guardian.kill()
             self.wait()
-        if self._guardian.stdout is not None:
-            self._guardian.stdout.close()
 
     def kill(self) -> None:
         """Ends tritonserver and its stubs at once; the guardian still cleans up."""

@@ -14,6 +14,7 @@ from shrota_server.diagnosis import PORT_IN_USE, find_cause
 from shrota_server.errors import RepositoryError, ServerError, StartError, StoppedError
 from shrota_server.installation import Installation, find_installation
 from shrota_server.instance import Instance, sweep
+from shrota_server.log import open_log
 from shrota_server.ports import Ports
 from shrota_server.process import Process
 from shrota_server.supervisor import Supervisor
@@ -75,6 +76,7 @@ class TritonServer:
         self._supervise = supervise
         self._process: Process | None = None
         self._supervisor: Supervisor | None = None
+        self._failed_restart: ServerError | None = None
         self._stopping = threading.Event()
         self._changing = threading.RLock()
 
@@ -133,7 +135,7 @@ class TritonServer:
         """Waits until tritonserver ends; False if the time is over before.
 
         Raises:
-            StoppedError: it ended by itself.
+            StoppedError: it ended by itself, or could not be started again.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while self.is_running():
@@ -141,6 +143,8 @@ class TritonServer:
                 return False
             time.sleep(4 * POLL_S)
         if not self._stopping.is_set():
+            if self._failed_restart is not None:
+                raise StoppedError(f"the server could not be started again: {self._failed_restart}")
             process = self.process
             process.wait()
             raise StoppedError(f"tritonserver ended by itself ({process.describe_exit()}): {self._log_hint()}")
@@ -151,6 +155,7 @@ class TritonServer:
         check_repository(self.repository, self.models)
         sweep()
         self._stopping.clear()
+        self._failed_restart = None
         for attempt in range(PORT_ATTEMPTS):
             self.ports = port_choice.choose(self._wanted_ports, self.host)
             try:
@@ -201,7 +206,11 @@ class TritonServer:
                 raise ServerError("the server is being stopped")
             self._process.kill()
             self._process.stop()
-            self._start()
+            try:
+                self._start()
+            except ServerError as error:
+                self._failed_restart = error
+                raise
 
     def _start(self) -> None:
         instance = Instance.create()
@@ -209,10 +218,11 @@ class TritonServer:
             installation = find_installation(instance.folder)
             self.log_path = self._wanted_log_path or instance.folder / "triton.log"
             command = self._command(installation, instance)
+            log_file = open_log(self.log_path)
         except BaseException:
             instance.remove()
             raise
-        self._process = Process(command, installation.environment, instance, self.log_path, self._show_level)
+        self._process = Process(command, installation.environment, instance, log_file, self._show_level)
         try:
             self._wait_ready(self._process)
         except BaseException:
@@ -223,7 +233,9 @@ class TritonServer:
         command = [str(installation.executable), "--model-repository", str(self.repository.resolve())]
         if installation.backend_directory is not None:
             command += ["--backend-directory", str(installation.backend_directory)]
-        command += ["--model-control-mode", "explicit"]
+        # Triton would start a process more for every Python model, only to ask what its configuration lacks: ours lack
+        # nothing, and a model that was killed is back the sooner
+        command += ["--model-control-mode", "explicit", "--disable-auto-complete-config"]
         for model in self.models:
             command += ["--load-model", model]
         for service, port in (("http", self.ports.http), ("grpc", self.ports.grpc), ("metrics", self.ports.metrics)):

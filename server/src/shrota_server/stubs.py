@@ -21,9 +21,10 @@ class StubWatch:
         self._suspects: set[int] = set()
         self._reported: set[int] = set()
 
-    def living(self) -> dict[int, str]:
-        """The stubs that live: process id -> model."""
-        return {pid: model for pid, model in self._models.items() if pid not in self._reported | self._suspects}
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether the last look found a stub that the next one may find dead."""
+        return not self._suspects.isdisjoint(self._models.keys() - self._reported)
 
     def find_dead(self) -> list[str]:
         """Models of which a stub has died since the last look; each death is told once.

@@ -14,6 +14,8 @@ from shrota_server.stubs import StubWatch
 logger = logging.getLogger("shrota_server")
 
 LOOK_S = 0.5
+# the second look at a process that seems dead
+CONFIRM_S = 0.1
 # `acoustic` answers through response senders, long after `execute` has returned. Triton forgets such requests when
 # the process dies: neither a reload nor an unload answers them, and their callers would wait until their own time-out.
 # Only the end of the connection tells them, so for these models the whole server is started again.
@@ -63,7 +65,7 @@ class Backoff:
 
 
 class Supervisor:
-    """A thread that looks at the stubs twice a second."""
+    """A thread that looks at the stubs twice a second, and at one that seems dead again at once."""
 
     def __init__(self, server: Supervised, reload_timeout_s: float) -> None:
         self._server = server
@@ -83,7 +85,7 @@ class Supervisor:
             self._thread.join(timeout=1)
 
     def _run(self) -> None:
-        while not self._stopping.wait(LOOK_S):
+        while not self._stopping.wait(CONFIRM_S if self._watch.is_in_doubt else LOOK_S):
             if not self._server.is_running():
                 return
             for model in self._watch.find_dead():
@@ -113,6 +115,8 @@ class Supervisor:
                 if self._stopping.is_set():
                     return
                 logger.error("model %s could not be brought back: %s", model, error)  # noqa: TRY400 - one line
+                if not self._server.is_running():
+                    return  # there is nothing to load it into; TritonServer.wait says why
                 self._due[model] = time.monotonic() + max(1.0, self._backoff.delay_s(model))
             else:
                 self._due.pop(model, None)

@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psutil
 import pytest
 
+from shrota_server import TritonServer
+from shrota_server.cli import _handle_signals
 from shrota_server.instance import SHARED_MEMORY, sweep
 from shrota_testing.triton import wait_until
 
@@ -23,9 +25,10 @@ COMMAND = [str(Path(sys.executable).with_name("shrota")), "serve"]
 class Serving:
     """A running ``shrota serve`` and everything that it started."""
 
-    def __init__(self, repository: Path) -> None:
+    def __init__(self, repository: Path, prefix: Sequence[str] = ()) -> None:
         options = ["--repository", str(repository), *ANY_PORTS, "--model", "acoustic_onnx"]
-        self.process = subprocess.Popen([*COMMAND, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        command = [*prefix, *COMMAND, *options]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         self.addresses = [self.process.stdout.readline() for _ in range(3)]
         self.family = psutil.Process(self.process.pid).children(recursive=True)
@@ -73,9 +76,9 @@ def test_a_second_signal_does_not_wait(serving: Serving) -> None:
     tritonserver = next(member for member in serving.family if member.name() == "tritonserver")
     tritonserver.suspend()  # it will not follow a polite request
     started = time.monotonic()
-    serving.process.send_signal(signal.SIGINT)
+    serving.process.send_signal(signal.SIGTERM)
     time.sleep(0.5)
-    serving.process.send_signal(signal.SIGINT)
+    serving.process.send_signal(signal.SIGTERM)
     serving.process.communicate(timeout=10)
     assert time.monotonic() - started < 5
     assert serving.left_nothing()
@@ -123,3 +126,50 @@ def test_a_failure_is_one_line_and_no_traceback(tmp_path: Path) -> None:
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1].startswith("shrota: error: no model repository at")
     assert "Traceback" not in result.stderr
+
+
+def test_a_log_file_that_cannot_be_written_is_one_line(repository: Path, tmp_path: Path) -> None:
+    log_file = tmp_path / "none" / "x.log"
+    command = [*COMMAND, "--repository", str(repository), *ANY_PORTS, "--log-file", str(log_file)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1] == (
+        f"shrota: error: cannot write the log file {log_file} (No such file or directory): "
+        "give another one with --log-file"
+    )
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("timeout", ["0", "-1"])
+def test_no_time_to_get_ready_is_refused(repository: Path, timeout: str) -> None:
+    command = [*COMMAND, "--repository", str(repository), "--ready-timeout", timeout]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert "--ready-timeout" in result.stderr.splitlines()[-1]
+
+
+def test_under_nohup_it_outlives_the_terminal(repository: Path) -> None:
+    serving = Serving(repository, ["nohup"])
+    try:
+        serving.process.send_signal(signal.SIGHUP)
+        time.sleep(0.5)
+        assert serving.process.poll() is None
+        serving.process.terminate()
+        _, errors = serving.process.communicate(timeout=15)
+        assert errors.splitlines()[-2:] == ["SIGTERM: stopping ...", "stopped"]
+        assert serving.left_nothing()
+    finally:
+        serving.clean()
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
+def test_a_signal_that_was_ignored_stays_ignored(repository: Path, number: signal.Signals) -> None:
+    before = {each: signal.getsignal(each) for each in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)}
+    try:
+        signal.signal(number, signal.SIG_IGN)
+        _handle_signals(TritonServer(repository, ["acoustic_onnx"]))
+        assert signal.getsignal(number) is signal.SIG_IGN
+        assert callable(signal.getsignal(signal.SIGTERM))
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)

@@ -1,5 +1,6 @@
 """``shrota serve``: a Triton server for a Shrota model repository, until it is told to stop."""
 
+import contextlib
 import logging
 import signal
 from pathlib import Path
@@ -40,7 +41,13 @@ class Interrupted(BaseException):
     help="Engine to load beside asr; may be given several times.",
 )
 @click.option("--model", "models", multiple=True, help="Load these models instead of asr and the engines.")
-@click.option("--ready-timeout", default=600.0, show_default=True, help="Seconds that loading may take.")
+@click.option(
+    "--ready-timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=600.0,
+    show_default=True,
+    help="Seconds that loading may take.",
+)
 @click.option(
     "--log-level", type=click.Choice(LEVELS), default="warning", show_default=True, help="What of Triton's log to show."
 )
@@ -90,11 +97,15 @@ def serve(
             while not server.wait(LOOK_S):
                 pass
     except Interrupted:
-        click.echo("stopped", err=True)
+        _say("stopped")
 
 
 def _handle_signals(server: "TritonServer") -> None:
-    """The first signal raises Interrupted; those after it end Triton at once."""
+    """The first signal raises Interrupted; those after it end Triton at once.
+
+    What whoever started us has told us to ignore stays ignored: SIGHUP under ``nohup``, SIGINT in the background of
+    a script.
+    """
     interrupted = False
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -104,8 +115,14 @@ def _handle_signals(server: "TritonServer") -> None:
             server.kill()
             return
         interrupted = True
-        click.echo(f"{signal.Signals(number).name}: stopping ...", err=True)
+        _say(f"{signal.Signals(number).name}: stopping ...")
         raise Interrupted
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, handle)
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handle)
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError):  # the terminal may be what is gone
+        click.echo(text, err=True)

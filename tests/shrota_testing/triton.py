@@ -1,6 +1,7 @@
 """Plain requests to a Triton server, and looks at its processes, for tests that must not depend on our client."""
 
 import json
+import re
 import time
 from collections.abc import Callable
 from http.client import HTTPConnection
@@ -55,7 +56,7 @@ def stub_pid(server_pid: int, model: str) -> int:
             continue
         words = child.cmdline()
         # argument 8 is the instance, <model>_0_0; of a process that only completes a configuration, the model
-        if len(words) > 8 and Path(words[0]).name == STUB and words[8].startswith(f"{model}_"):
+        if len(words) > 8 and Path(words[0]).name == STUB and re.fullmatch(rf"{re.escape(model)}_\d+_\d+", words[8]):
             return int(child.pid)
     raise AssertionError(f"no process serves {model}")
 

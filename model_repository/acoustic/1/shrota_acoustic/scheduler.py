@@ -70,8 +70,9 @@ class Scheduler:
 
         A request fills as much of the budget as there is audio left to run of it, but no more than a sixteenth, or one
         window where that is more: a long file must not keep out short requests, which would be run before it. So the
-        budget bounds the audio of short requests and the number of long ones: sixteen of them fill it. Their memory is
-        bounded by that number times the longest audio that is accepted.
+        budget bounds the audio of short requests and the number of long ones: sixteen of them fill it, those apart that
+        are nearly done. A request's whole audio stays in memory until its answer, so memory follows that number times
+        the longest audio that is accepted, not the budget.
         """
         with self._changed:
             while self._charged >= self._settings.pending_budget and not self._stopping:

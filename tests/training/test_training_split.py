@@ -11,6 +11,7 @@ from shrota_training.text import HeldOut, is_clean, normalise, read_phrases, voc
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("SHROTA_TRAINING_DATA", ROOT.parent / "shared" / "data"))
+NO_DATA = "set SHROTA_TRAINING_DATA to the corpus"
 LETTERS = vocabulary_letters(ROOT / "models" / "hindi-small" / "vocab.json")
 KOKORO_HINDI = {"hf_alpha", "hf_beta", "hm_omega", "hm_psi"}
 
@@ -93,7 +94,7 @@ def test_broken_lines_are_not_clean(line: str) -> None:
     assert not is_clean(normalise(line), LETTERS)
 
 
-@pytest.mark.skipif(not (DATA / "hindi_text.tsv").is_file(), reason="set SHROTA_TRAINING_DATA to the corpus")
+@pytest.mark.skipif(not (DATA / "hindi_text.tsv").is_file(), reason=NO_DATA)
 def test_the_corpus_holds_every_phrase_and_training_holds_none(split: Split, held: HeldOut) -> None:
     phrases = [phrase for _, phrase in read_phrases(DATA / "hindi_text.tsv", LETTERS)]
     assert set(split.phrases) <= set(phrases)
@@ -102,7 +103,7 @@ def test_the_corpus_holds_every_phrase_and_training_holds_none(split: Split, hel
     assert len(training) > 8_000
 
 
-@pytest.mark.skipif(not (DATA / "air_hindi" / "manifest.jsonl").is_file(), reason="set SHROTA_TRAINING_DATA to the corpus")
+@pytest.mark.skipif(not (DATA / "air_hindi" / "manifest.jsonl").is_file(), reason=NO_DATA)
 def test_held_out_stations_exist(split: Split) -> None:
     lines = (DATA / "air_hindi" / "manifest.jsonl").read_text(encoding="utf-8").splitlines()
     stations = {json.loads(line)["station"] for line in lines}

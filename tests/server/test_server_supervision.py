@@ -100,10 +100,24 @@ class FakeServer:
         self.reload("all", 0)
 
 
+class FakeWatch:
+    """Finds one dead model, at the second look; the first is to know the living."""
+
+    is_in_doubt = False
+
+    def __init__(self, dead: str) -> None:
+        self._looks = iter([[], [dead]])
+
+    def find_dead(self) -> list[str]:
+        """What this look finds."""
+        return next(self._looks, [])
+
+
 def supervise(server: FakeServer, dead: str, monkeypatch: pytest.MonkeyPatch) -> Supervisor:
-    looks = iter([[], [dead]])  # the first is to know the living
+    """A supervisor of its own watch: those of other servers, which may be running, must not see this death."""
+    watch = FakeWatch(dead)
     monkeypatch.setattr(supervisor, "LOOK_S", 0.01)
-    monkeypatch.setattr(StubWatch, "find_dead", lambda _: next(looks, []))
+    monkeypatch.setattr(supervisor, "StubWatch", lambda _pid: watch)
     return Supervisor(server, 1)
 
 

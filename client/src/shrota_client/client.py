@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Self
@@ -21,7 +22,7 @@ CONCURRENCY = 8
 """Requests on their way at once, unless the caller says otherwise."""
 
 
-class _Settings:
+class _Settings(ABC):
     """What both clients are made of."""
 
     def __init__(
@@ -44,9 +45,9 @@ class _Settings:
         self._exchange = Exchange(self.address, self._timeouts, retry or Retry(), dict(parameters or {}))
         self._connect()
 
+    @abstractmethod
     def _connect(self) -> None:
         """Makes the transport, which connects when it first sends."""
-        raise NotImplementedError
 
     def _check_open(self) -> None:
         if self._closed:

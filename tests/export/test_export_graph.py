@@ -116,6 +116,29 @@ def test_normalisation_is_exact_under_a_large_offset(offset: float) -> None:
     assert not result[160000:].any()
 
 
+class NormalizerAlone(torch.nn.Module):  # type: ignore[misc]
+    """What the engine does to the waveform, with the inputs and outputs of an engine: [B, T, 1]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.normalizer = AudioNormalizer(normalize=True)
+
+    def forward(self, audio: torch.Tensor, num_samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.normalizer(audio, num_samples).unsqueeze(2), num_samples + 0
+
+
+@pytest.mark.parametrize("length", [1, 511, 512, 513, 320000])
+def test_normalisation_is_exact_in_onnx_runtime(length: int, tmp_path: Path) -> None:
+    """It adds one number after the other: without sums in blocks, 20 s differ by 3e-6 here, by 8e-5 in speech."""
+    path = tmp_path / "model.onnx"
+    onnx.save(export_graph(NormalizerAlone(), path, Exporter.TORCHSCRIPT), path)
+    audio = make_audio(length)
+    exact = audio.astype(np.float64)
+    exact = (exact - exact.mean()) / np.sqrt(exact.var() + 1e-7)
+    normalized, _ = open_engine(path)(audio[None], np.array([[length]], np.int32))
+    np.testing.assert_allclose(normalized[0, :, 0], exact, rtol=0, atol=1e-6)
+
+
 def test_without_normalisation_audio_passes_as_it_is() -> None:
     audio = torch.tensor([[0.5, -0.25, 3.0, float("nan")]])
     result = AudioNormalizer(normalize=False)(audio, torch.tensor([[2]], dtype=torch.int32))

@@ -17,7 +17,10 @@ SLOWEST, FASTEST = 0.9, 1.1
 
 
 def select(rows: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
-    """Return ``3 * count`` rows, a fair mix in any prefix; unblended voices at nearly normal speed only."""
+    """Return ``3 * count`` rows, or as many as there are: a fair mix in any prefix.
+
+    Unblended voices at nearly normal speed only.
+    """
     usable = [
         row for row in rows if not row["development"] and row["blend"] == 0 and SLOWEST <= row["speed"] <= FASTEST
     ]
@@ -25,7 +28,7 @@ def select(rows: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
     others = [row for row in usable if row["voice"] not in HINDI]
     men = [row for row in others if row["voice"].startswith(ENGLISH_MEN)]
     chosen = []
-    for number in range(count):
+    for number in range(min(count, len(hindi) // 2, len(men))):
         chosen += [*hindi[2 * number : 2 * number + 2], (men if number % 2 else others)[number]]
     return chosen
 

@@ -7,12 +7,15 @@ from torch import Tensor, nn
 VARIANCE_EPSILON = 1e-7
 """What ``Wav2Vec2FeatureExtractor.zero_mean_unit_var_norm`` adds to the variance."""
 
+SUM_BLOCK = 512
+"""Numbers that are added up before their sums are."""
+
 
 def masked_standardize(values: Tensor, valid: Tensor, count: Tensor, epsilon: float) -> Tensor:
     """Zero mean and unit variance along the last axis, with statistics of the valid positions.
 
     The variance is computed in two passes (the mean of squared deviations): ``E[x²] - E[x]²`` would cancel in
-    float32 where the offset is large beside the deviation.
+    float32 where the offset is large beside the deviation. Sums are taken in blocks, see `blockwise_sum`.
 
     Args:
         values: [..., N] float; must be 0 where not valid.
@@ -24,10 +27,22 @@ def masked_standardize(values: Tensor, valid: Tensor, count: Tensor, epsilon: fl
         [..., N]; 0 where not valid.
     """
     count = torch.clamp(count, min=1.0)
-    mean = values.sum(dim=-1, keepdim=True) / count
+    mean = blockwise_sum(values) / count
     deviation = (values - mean) * valid
-    variance = (deviation * deviation).sum(dim=-1, keepdim=True) / count
+    variance = blockwise_sum(deviation * deviation) / count
     return deviation / torch.sqrt(variance + epsilon)
+
+
+def blockwise_sum(values: Tensor) -> Tensor:
+    """Sum along the last axis, [..., N] -> [..., 1], first within blocks of ``SUM_BLOCK``, then over the blocks.
+
+    PyTorch sums in pairs, ONNX Runtime one number after the other. Over the 277,000 samples of 17 s that made the
+    deviation of an utterance wrong by some 1e-5 of itself in float32, and log-probabilities behind 11 layers by 2e-3.
+    Rounding errors of a sum in blocks grow with the length of the block and the number of blocks, not with their product.
+    """
+    missing = (SUM_BLOCK - values.shape[-1] % SUM_BLOCK) % SUM_BLOCK
+    blocks = nn.functional.pad(values, (0, missing)).unflatten(-1, (-1, SUM_BLOCK))
+    return blocks.sum(dim=-1).sum(dim=-1, keepdim=True)
 
 
 class AudioNormalizer(nn.Module):

@@ -39,7 +39,7 @@ def test_defaults() -> None:
     assert settings.device_id is None
     assert (settings.memory_arena, settings.memory_pattern) == (True, False)
     assert settings.graph_level == "ORT_ENABLE_ALL"
-    assert settings.session_entries == {"session.intra_op.allow_spinning": "0"}
+    assert settings.session_entries == {"session.intra_op.allow_spinning": "1", "session.force_spinning_stop": "1"}
 
 
 def test_what_is_given_counts() -> None:
@@ -52,7 +52,8 @@ def test_what_is_given_counts() -> None:
                 "enable_mem_arena": "0",
                 "enable_mem_pattern": "1",
                 "memory.enable_memory_arena_shrinkage": "cpu:0",
-                "session.intra_op.allow_spinning": "1",
+                "session.intra_op.allow_spinning": "0",
+                "session.set_denormal_as_zero": "1",
                 "colour": "blue",
             },
             default_model_filename="other.onnx",
@@ -66,7 +67,11 @@ def test_what_is_given_counts() -> None:
     assert (settings.intra_op_threads, settings.inter_op_threads, settings.parallel_execution) == (3, 2, True)
     assert (settings.memory_arena, settings.memory_pattern) == (False, True)
     assert settings.arena_shrinkage == "cpu:0"
-    assert settings.session_entries == {"session.intra_op.allow_spinning": "1"}
+    assert settings.session_entries == {
+        "session.intra_op.allow_spinning": "0",
+        "session.force_spinning_stop": "1",
+        "session.set_denormal_as_zero": "1",
+    }
     assert settings.graph_level == "ORT_ENABLE_EXTENDED"
     assert settings.unknown_parameters == ("colour",)
 

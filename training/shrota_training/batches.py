@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
+
+from shrota_training.augment import USUAL, Augmenter, Strength
 
 RATE = 16_000
 ROW_LENGTHS_S = (2.5, 4.0, 6.0, 9.0, 13.0, 20.0)
@@ -90,8 +91,9 @@ def pack(clips: Iterator[Clip], row_samples: int, rows: int, rng: random.Random)
 class BatchMaker:
     """Makes batches of about `batch_s` seconds from speech on a device, with or without augmentation."""
 
-    def __init__(self, speech: Tensor, batch_s: float, seed: int) -> None:
+    def __init__(self, speech: Tensor, batch_s: float, seed: int, strength: Strength = USUAL) -> None:
         self.speech = speech
+        self.augmenter = Augmenter(strength, seed)
         self.batch_s = batch_s
         self.longest_row_s = ROW_LENGTHS_S[-1]
         self.rng = random.Random(seed)
@@ -142,7 +144,7 @@ class BatchMaker:
         audio = audio.reshape(len(rows), width)
         samples = torch.tensor(ends, device=self.device)
         if augment:
-            audio, samples = self._augment(audio, samples)
+            audio, samples = self.augmenter(audio, samples)
         mask = torch.arange(audio.shape[1], device=self.device) < samples[:, None]
         lines = [self._line(row) for row in rows]
         return Batch(
@@ -158,27 +160,6 @@ class BatchMaker:
         for _, clip in row:
             line += [*([4] if line else []), *clip.tokens]
         return line
-
-    def _augment(self, audio: Tensor, samples: Tensor) -> tuple[Tensor, Tensor]:
-        """Change the speed (and pitch), the frequency response and the noise."""
-        rows = len(audio)
-        factor = self.rng.uniform(0.88, 1.14) if self.rng.random() < 0.7 else 1.0
-        if factor != 1.0:
-            width = int(audio.shape[1] / factor)
-            audio = functional.interpolate(audio[:, None], size=width, mode="linear")[:, 0]
-            samples = (samples / factor).long().clamp(max=width)
-        if self.rng.random() < 0.5:
-            kernel = torch.randn(rows, 1, 33, device=self.device) * torch.hann_window(33, device=self.device) * 0.12
-            kernel[:, :, 16] = 1.0
-            audio = functional.conv1d(audio[None], kernel, padding=16, groups=rows)[0]
-        if self.rng.random() < 0.6:
-            level = audio.square().mean(1, keepdim=True).sqrt()
-            ratio_db = torch.empty(rows, 1, device=self.device).uniform_(5, 45)
-            noise = torch.randn_like(audio)
-            if self.rng.random() < 0.5:  # noise with less treble
-                noise = 2 * functional.avg_pool1d(noise[:, None], 5, 1, 2)[:, 0]
-            audio = audio + noise * level * 10 ** (-ratio_db / 20)
-        return audio, samples
 
 
 def normalise(audio: Tensor, mask: Tensor, samples: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """Choose the part of a plan with which a trained checkpoint is refined: what has not been spoken yet, mostly in Hindi.
 
+With --development, choose instead what tells which checkpoint is best: phrases kept for development, each once.
+
 Of every three utterances two have a Hindi voice that is not held out, one has another; every other one of those is of
 an English man, because they are what the checkpoint hears worst.
 """
@@ -33,17 +35,24 @@ def select(rows: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
     return chosen
 
 
+def select_development(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return one row for each phrase that is kept for development, by an unblended voice at nearly normal speed."""
+    usable = (row for row in rows if row["development"] and row["blend"] == 0 and SLOWEST <= row["speed"] <= FASTEST)
+    return list({row["text"]: row for row in usable}.values())
+
+
 def main() -> None:
     """Write the chosen part of a plan beside a copy of its voices."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--plan", type=Path, required=True, help="folder that plan wrote")
-    parser.add_argument("--skip", type=int, required=True, help="utterances at its start that have been spoken")
+    parser.add_argument("--skip", type=int, default=0, help="utterances at its start that have been spoken")
+    parser.add_argument("--development", action="store_true", help="choose phrases kept for development")
     parser.add_argument("--count", type=int, default=1000, help="a third of the utterances to choose")
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
     with gzip.open(arguments.plan / "plan.jsonl.gz", "rt", encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
-    chosen = select(rows[arguments.skip :], arguments.count)
+    chosen = select_development(rows) if arguments.development else select(rows[arguments.skip :], arguments.count)
     arguments.output.mkdir(parents=True, exist_ok=True)
     with gzip.open(arguments.output / "plan.jsonl.gz", "wt", encoding="utf-8") as file:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in chosen)

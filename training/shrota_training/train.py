@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import Wav2Vec2ForCTC
 
+from shrota_training.augment import CLEAN, USUAL
 from shrota_training.batches import Batch, BatchMaker, load_speech
 from shrota_training.model import count_parameters, load_vocab, make_config, save_checkpoint
 
@@ -90,7 +91,8 @@ def development_error(model: Wav2Vec2ForCTC, batches: Iterator[Batch]) -> float:
 class Average:
     """An exponential moving average of a model's weights, which is what gets saved."""
 
-    def __init__(self, model: Wav2Vec2ForCTC) -> None:
+    def __init__(self, model: Wav2Vec2ForCTC, longest: float) -> None:
+        self.longest = longest
         self.model = Wav2Vec2ForCTC(model.config).to(next(model.parameters()).device)
         self.model.load_state_dict(model.state_dict())
         self.model.requires_grad_(requires_grad=False)
@@ -99,15 +101,16 @@ class Average:
     def update(self, model: Wav2Vec2ForCTC) -> None:
         """Move the average a little towards the model."""
         self.steps += 1
-        decay = min(0.999, self.steps / (self.steps + 10))
+        decay = min(1 - 1 / self.longest, self.steps / (self.steps + 10))
         with torch.no_grad():
             torch._foreach_lerp_(list(self.model.parameters()), list(model.parameters()), 1 - decay)
 
 
 def optimiser_of(model: Wav2Vec2ForCTC, rate: float) -> torch.optim.AdamW:
-    """Return AdamW with weight decay on matrices only."""
-    matrices = [p for p in model.parameters() if p.dim() > 1]
-    vectors = [p for p in model.parameters() if p.dim() <= 1]
+    """Return AdamW for what learns, with weight decay on matrices only."""
+    learning = [p for p in model.parameters() if p.requires_grad]
+    matrices = [p for p in learning if p.dim() > 1]
+    vectors = [p for p in learning if p.dim() <= 1]
     groups = [{"params": matrices, "weight_decay": 0.02}, {"params": vectors, "weight_decay": 0.0}]
     fused = next(model.parameters()).is_cuda
     return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), eps=1e-8, fused=fused)
@@ -131,7 +134,9 @@ class Trainer:
         if arguments.start:
             model = Wav2Vec2ForCTC.from_pretrained(arguments.start, dtype=torch.float32)
         self.model = model.to(device).train()
-        self.average = Average(self.model)
+        if arguments.keep_extractor:
+            self.model.wav2vec2.feature_extractor.requires_grad_(requires_grad=False)
+        self.average = Average(self.model, arguments.average_steps)
         self.optimiser = optimiser_of(self.model, arguments.rate)
         self.done_s, self.steps = 0.0, 0
         self.state_path: Path = arguments.output / "state.pt"
@@ -148,7 +153,8 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(progress, self.arguments.rate)
         with torch.autocast(self.device, torch.bfloat16):
-            log_probs, frames = log_probs_of(self.model, batch, MASK_SHARE if progress > MASK_FROM else 0.0)
+            beginning = progress < MASK_FROM and not self.arguments.start
+            log_probs, frames = log_probs_of(self.model, batch, 0.0 if beginning else MASK_SHARE)
         loss = loss_of(log_probs, frames, batch)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -199,7 +205,8 @@ def train(arguments: argparse.Namespace) -> None:
     hours = sum(clip.samples for clip in clips) / 16_000 / 3600
     size = count_parameters(trainer.model)
     say(f"{size} parameters, {len(clips)} clips, {hours:.2f} h, {len(development)} for development")
-    maker = BatchMaker(speech, arguments.batch_s, seed=trainer.steps)
+    strength = CLEAN if arguments.clean else USUAL
+    maker = BatchMaker(speech, arguments.batch_s, seed=trainer.steps, strength=strength)
     start = last_check = time.time()
     meter = Meter()
     for batch in maker.training(clips):
@@ -208,7 +215,7 @@ def train(arguments: argparse.Namespace) -> None:
         progress = elapsed_s / (arguments.minutes * 60)
         if progress >= 1 or here_s > arguments.stop_after_s or trainer.steps >= arguments.max_steps:
             break
-        maker.longest_row_s = 6.0 if progress < SHORT_UNTIL else 20.0
+        maker.longest_row_s = 6.0 if progress < SHORT_UNTIL and not arguments.start else 20.0
         meter.losses.append(trainer.step(batch, progress))
         meter.audio_s += batch.audio.numel() / 16_000
         if time.time() - meter.since > arguments.report_s:
@@ -236,6 +243,9 @@ def main() -> None:
     parser.add_argument("--max-steps", type=int, default=10**9)
     parser.add_argument("--batch-s", type=float, default=400.0)
     parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--clean", action="store_true", help="little augmentation: no rooms, no telephones")
+    parser.add_argument("--keep-extractor", action="store_true", help="do not train the convolutions on the waveform")
+    parser.add_argument("--average-steps", type=float, default=1000.0, help="steps that the saved weights average over")
     parser.add_argument("--report-s", type=float, default=10.0)
     parser.add_argument("--check-s", type=float, default=60.0)
     train(parser.parse_args())

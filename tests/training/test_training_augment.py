@@ -1,0 +1,140 @@
+"""What is done to speech before a checkpoint learns from it: each effect does what its numbers say."""
+
+import random
+
+import pytest
+import torch
+from torch import Tensor
+
+from shrota_training import augment
+from shrota_training.augment import CLEAN, RATE, USUAL, Augmenter, Strength
+
+EVERYTHING = Strength(
+    speed_share=1.0, pitch_share=0.5, colour_share=1.0, reverberation_share=1.0, noise_share=1.0, telephone_share=1.0,
+    clip_share=1.0,
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+def tones(*frequencies_hz: float, seconds: float = 1.0) -> Tensor:
+    """A row for each frequency: a sine of amplitude 0.5."""
+    time = torch.arange(int(seconds * RATE)) / RATE
+    return torch.stack([0.5 * torch.sin(2 * torch.pi * frequency * time) for frequency in frequencies_hz])
+
+
+def gain_db(before: Tensor, after: Tensor) -> list[float]:
+    """What became of each row's level, without the edges."""
+    middle = slice(RATE // 10, -RATE // 10)
+    gains = 20 * torch.log10(augment.level(after[:, middle]) / augment.level(before[:, middle]))
+    return [float(gain) for gain in gains]
+
+
+def main_frequency(row: Tensor) -> float:
+    """The frequency with the most power, Hz."""
+    return float(torch.fft.rfft(row).abs().argmax()) * RATE / len(row)
+
+
+def test_noise_has_the_ratio_that_was_asked_for() -> None:
+    audio = tones(200, 1000, 3000)
+    ratios = torch.tensor([[0.0], [10.0], [40.0]])
+    noise = augment.add_noise(audio, torch.randn_like(audio) * 7, ratios) - audio
+    measured = 20 * torch.log10(augment.level(audio) / augment.level(noise))
+    assert measured[:, 0].tolist() == pytest.approx([0, 10, 40], abs=1e-3)
+
+
+def test_the_power_of_coloured_noise_falls_as_its_slope_says() -> None:
+    spectrum = torch.fft.rfft(augment.coloured_noise(torch.zeros(3, 16 * RATE), torch.tensor([[0.0], [1.0], [2.0]])))
+    power = spectrum.abs().square()
+    octave = power.shape[1] // 64
+    falls = 10 * torch.log10(power[:, octave : 2 * octave].mean(1) / power[:, 16 * octave : 32 * octave].mean(1))
+    assert falls.tolist() == pytest.approx([0, 12, 24], abs=0.5)
+
+
+def test_background_talk_is_other_rows_and_never_the_row_itself() -> None:
+    audio = torch.eye(4).repeat_interleave(RATE // 4, 1)
+    talk = augment.babble(audio, 1, random.Random(3))  # noqa: S311 - no secret
+    for row in range(4):
+        others = [other for other in range(4) if other != row]
+        assert any(torch.equal(talk[row].sort().values, audio[other].sort().values) for other in others)
+
+
+def test_a_rooms_tail_has_its_length_and_energy() -> None:
+    click = torch.zeros(2, RATE)
+    click[:, 100] = 1.0
+    wet = augment.reverberate(click, torch.tensor([[0.2], [0.5]]), torch.tensor([[0.0], [10.0]]))
+    assert wet[:, :100].abs().max() < 1e-5  # nothing is heard before it is said
+    torch.testing.assert_close(wet[:, 100], torch.ones(2), atol=1e-4, rtol=0)
+    energy = wet[:, 101:].square().sum(1)
+    assert (10 * torch.log10(energy)).tolist() == pytest.approx([0, -10], abs=0.3)
+    early, late = wet[:, 101:901].square().sum(1), wet[:, 901:1701].square().sum(1)
+    falls = 10 * torch.log10(early / late)  # 60 dB in 0.2 and in 0.5 s are 15 and 6 dB in 50 ms
+    assert falls.tolist() == pytest.approx([15, 6], abs=1.0)
+
+
+@pytest.mark.parametrize("coded", [True, False])
+@pytest.mark.parametrize("samples", [RATE, RATE + 1, RATE + 2, RATE + 3])
+def test_a_telephone_leaves_its_band(samples: int, coded: bool) -> None:
+    audio = torch.nn.functional.pad(tones(100, 500, 1000, 3000, 3800, 6000), (0, 3))[:, :samples]
+    after = augment.telephone(audio, coded=coded)
+    assert after.shape == audio.shape
+    low, *kept, high, higher = gain_db(audio, after)
+    assert kept == pytest.approx([0, 0, 0], abs=0.2)
+    assert max(low, high, higher) < -30
+
+
+def test_mu_law_is_eight_bits_and_finer_where_it_is_quiet() -> None:
+    levels = augment.mu_law(torch.linspace(-1, 1, 100_001))
+    assert len(levels.unique()) == 256
+    for size, error in ((1.0, 0.03), (0.1, 0.003), (0.01, 0.0005)):
+        audio = torch.linspace(-size, size, 1001)
+        assert (augment.mu_law(audio) - audio).abs().max() < error
+
+
+def test_clipping_cuts_at_a_share_of_the_peak() -> None:
+    after = augment.clip(tones(100, 100), torch.tensor([[0.2], [1.0]]))
+    assert after.abs().amax(1).tolist() == pytest.approx([0.1, 0.5], rel=1e-3)
+
+
+@pytest.mark.parametrize("factor", [0.88, 1.0, 1.13])
+def test_speed_moves_length_and_pitch_together(factor: float) -> None:
+    after = augment.resample(tones(400), factor)
+    assert after.shape[1] == int(RATE / factor)
+    assert main_frequency(after[0]) == pytest.approx(400 * factor, abs=2)
+
+
+@pytest.mark.parametrize("factor", [0.85, 1.0, 1.2])
+def test_stretching_moves_the_length_and_not_the_pitch(factor: float) -> None:
+    audio = tones(400, 1500)
+    after = augment.stretch(audio, factor)
+    assert after.shape[1] == int(RATE / factor)
+    assert [main_frequency(row) for row in after] == pytest.approx([400, 1500], abs=3)
+    assert gain_db(audio, after) == pytest.approx([0, 0], abs=1.5)
+
+
+@pytest.mark.parametrize("strength", [USUAL, CLEAN, EVERYTHING], ids=["usual", "clean", "everything"])
+def test_a_batch_stays_whole(strength: Strength) -> None:
+    audio = torch.randn(6, 2 * RATE) * 0.1
+    samples = torch.tensor([32_000, 31_999, 16_000, 8_000, 400, 1])
+    for seed in range(12):
+        after, lengths = Augmenter(strength, seed)(audio, samples)
+        assert after.shape[0] == 6
+        assert torch.isfinite(after).all()
+        assert int(lengths.max()) == after.shape[1]
+        torch.testing.assert_close(lengths / after.shape[1], samples / 32_000, atol=1e-4, rtol=0)
+
+
+def test_silence_stays_finite() -> None:
+    after, _ = Augmenter(EVERYTHING, 0)(torch.zeros(2, RATE), torch.tensor([RATE, RATE]))
+    assert torch.isfinite(after).all()
+
+
+def test_a_seed_gives_the_same_again() -> None:
+    results = []
+    for _ in range(2):
+        torch.manual_seed(1)
+        results.append(Augmenter(EVERYTHING, 5)(tones(300, 700), torch.tensor([RATE, RATE]))[0])
+    assert torch.equal(*results)

@@ -13,6 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 REPOSITORY := model_repository
 CHECKPOINT := models/hindi-small
+EXPORTED := $(REPOSITORY)/acoustic_onnx/1/manifest.json
 PINS := constraints.txt client/pyproject.toml export/pyproject.toml server/pyproject.toml
 TYPED := client/src export/src server/src tests scripts benchmarks model_repository/acoustic/1/shrota_acoustic \
 	model_repository/ctc_decoder/1/shrota_decoder training/shrota_training
@@ -24,8 +25,8 @@ help: ## list these commands
 
 $(VENV)/.ready: $(PINS) scripts/preflight.py
 	@"$(or $(PYTHON),python3)" scripts/preflight.py
-	@echo "installing pinned dependencies into $(VENV) (a few minutes the first time)"
-	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
+	@echo "installing pinned dependencies into $(VENV) (some minutes the first time; PyTorch is large)"
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
 		--editable client --editable export --editable server
 	@touch $@
@@ -43,8 +44,9 @@ demo: $(VENV)/.ready ## export, start Triton, transcribe samples/, score, stop
 
 serve: $(VENV)/.ready ## serve what is exported, else CHECKPOINT, on ports 8000 (HTTP), 8001 (gRPC), 8002 (metrics)
 ifeq ($(origin CHECKPOINT),file)
-	@test -e $(REPOSITORY)/acoustic_onnx/1/manifest.json || \
-		$(BIN)/shrota export onnx $(CHECKPOINT) --repository $(REPOSITORY)
+	@# what somebody exported is left alone; the bundled checkpoint is exported again if it or the code has changed
+	@if ! test -e $(EXPORTED) || grep -q '"name": "$(CHECKPOINT)"' $(EXPORTED); then \
+		$(BIN)/shrota export onnx $(CHECKPOINT) --repository $(REPOSITORY); fi
 else
 	@$(BIN)/shrota export onnx $(CHECKPOINT) --repository $(REPOSITORY)
 endif
@@ -68,4 +70,4 @@ bench: $(VENV)/.ready ## measure what the README claims about speed and memory
 
 clean: ## remove what the commands above have made
 	rm -rf $(VENV) .cache build .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	git clean -fdqX $(REPOSITORY) client export server tests benchmarks scripts
+	git clean -fdqX $(REPOSITORY) client export server tests benchmarks scripts training

@@ -14,7 +14,7 @@ from benchmarks.speech import RATE, Audio
 from shrota_client import Client
 from shrota_server import TritonServer
 
-ROUNDS = 15
+ROUNDS = 25
 BAR = 1.05
 
 

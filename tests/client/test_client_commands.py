@@ -303,12 +303,12 @@ def test_utterances_that_fail_are_not_scored_and_said(shrota: Shrota, server: st
     assert "1 of 3 files failed" in shrota.err
 
 
-def run_shrota(*arguments: str, **environment: str) -> subprocess.Popen[bytes]:
+def run_shrota(*arguments: str, stdout: int = subprocess.PIPE, **environment: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-c", "from shrota_client.cli import main; main()", *arguments]
     return subprocess.Popen(
         command,
         env={**os.environ, **environment},
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         stderr=subprocess.PIPE,
         stdin=subprocess.DEVNULL,
     )
@@ -319,6 +319,70 @@ def test_output_is_utf8_in_a_locale_that_is_not(server: str, folder: Path) -> No
     out, err = run_shrota("transcribe", "2.wav", **locale).communicate(timeout=60)
     assert err == b""
     assert out.decode("utf-8") == "मेरा नाम राम है\n"
+
+
+@pytest.fixture(params=["", "1"], ids=["buffered", "unbuffered"])
+def unbuffered(request: pytest.FixtureRequest) -> str:
+    """PYTHONUNBUFFERED: what is not written yet may fail again when the interpreter ends."""
+    return str(request.param)
+
+
+@pytest.fixture
+def full() -> Iterator[int]:
+    """A file for which there is no room."""
+    descriptor = os.open("/dev/full", os.O_WRONLY)
+    yield descriptor
+    os.close(descriptor)
+
+
+def no_room(place: str) -> str:
+    """What is said of a place that is full."""
+    remedy = "check that it may be written and has room, or choose another place"
+    return f"shrota: error: cannot write {place} (No space left on device): {remedy}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["score", "set.jsonl", "--hypotheses", "set.jsonl"],
+        ["score", "set.jsonl", "--hypotheses", "set.jsonl", "--json"],
+        ["score", "set.jsonl", "--details"],
+        ["transcribe", "1.wav"],
+        ["transcribe", "1.wav", "2.wav", "-f", "json"],
+    ],
+)
+def test_a_full_standard_output_is_one_line(
+    arguments: list[str], server: str, folder: Path, full: int, unbuffered: str
+) -> None:
+    process = run_shrota(*arguments, stdout=full, PYTHONUNBUFFERED=unbuffered)
+    _, err = process.communicate(timeout=60)
+    assert err.decode("utf-8") == no_room("standard output")
+    assert process.returncode == 1
+
+
+@pytest.mark.parametrize("output_format", ["text", "json"])
+def test_a_full_output_file_is_one_line(shrota: Shrota, server: str, folder: Path, output_format: str) -> None:
+    assert shrota("transcribe", "1.wav", "2.wav", "-f", output_format, "-o", "/dev/full") == 1
+    assert shrota.err == no_room("/dev/full")
+
+
+def test_a_help_text_without_room_is_one_line(full: int, unbuffered: str) -> None:
+    process = run_shrota("--help", stdout=full, PYTHONUNBUFFERED=unbuffered)
+    _, err = process.communicate(timeout=60)
+    assert err == (
+        b"shrota: error: cannot write the output (No space left on device): make room there, or choose another place\n"
+    )
+    assert process.returncode == 1
+
+
+def test_nobody_who_reads_is_no_news(folder: Path, unbuffered: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = run_shrota("score", "set.jsonl", "--hypotheses", "set.jsonl", stdout=writer, PYTHONUNBUFFERED=unbuffered)
+    os.close(writer)
+    _, err = process.communicate(timeout=60)
+    assert err == b""
+    assert process.returncode == 1
 
 
 def test_a_progress_bar_where_there_is_a_terminal(server: str, folder: Path) -> None:

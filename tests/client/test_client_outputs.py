@@ -1,6 +1,8 @@
 """Where results go and how they look there."""
 
 import json
+import os
+import sys
 from pathlib import Path, PurePath
 
 import pytest
@@ -84,6 +86,44 @@ def test_a_place_that_cannot_be_written_is_said_before_anything_is_sent(tmp_path
     for target in (f"{tmp_path}/file/out.txt", f"{tmp_path}/file/out/", f"{tmp_path}/missing/out.txt"):
         with pytest.raises(OutputError, match="cannot write"), Output("text", target, [source("a.wav")]):
             pass
+
+
+@pytest.mark.parametrize("output_format", ["text", "json", "jsonl", "srt", "vtt"])
+def test_a_full_disk_is_one_line(output_format: str) -> None:
+    with pytest.raises(OutputError, match=r"^cannot write /dev/full \(No space left on device\): check that .*$"):
+        write(output_format, "/dev/full", ("a.wav", GOOD))
+
+
+def test_a_full_disk_at_the_end_of_an_empty_array() -> None:
+    with pytest.raises(OutputError, match="cannot write /dev/full"):
+        write("json", "/dev/full")
+
+
+def test_a_full_disk_under_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").symlink_to("/dev/full")
+    with pytest.raises(OutputError, match=r"cannot write .*/a\.txt \(No space left on device\)"):
+        write("text", str(tmp_path), ("a.wav", GOOD))
+
+
+def test_a_closed_standard_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    with pytest.raises(OutputError, match=r"^standard output is closed: open it, or name a file with --output$"):
+        write("text", None, ("a.wav", GOOD))
+
+
+def test_a_broken_pipe_stays_one(tmp_path: Path) -> None:
+    """The command line ends without a word then, as others do."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+
+    def write_to_nobody() -> None:
+        with Output("text", str(pipe), [source("a.wav")]) as output:
+            os.close(reader)
+            output.write(source("a.wav"), GOOD)
+
+    with pytest.raises(BrokenPipeError):
+        write_to_nobody()
 
 
 def test_names_in_a_folder_never_collide() -> None:

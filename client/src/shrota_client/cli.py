@@ -5,16 +5,20 @@ command's function. A :class:`~shrota_client.errors.ShrotaError` that reaches th
 error and exit code 1.
 """
 
+import errno
 import io
 import os
 import sys
 from importlib.metadata import EntryPoint, entry_points
+from typing import NoReturn
 
 import click
 
 from shrota_client.errors import ShrotaError
 
 GROUP = "shrota.commands"
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""What the system says of a write for which there is no room."""
 
 
 class Commands(click.Group):
@@ -57,5 +61,29 @@ def main() -> None:
     try:
         shrota(prog_name="shrota")
     except ShrotaError as error:
-        click.echo(f"shrota: error: {error}", err=True)
-        sys.exit(1)
+        _fail(str(error))
+    except OSError as error:
+        # a full disk may also meet a help text, or the file of a command that has no words for it
+        if error.errno not in NO_ROOM:
+            raise
+        where = error.filename or "the output"
+        _fail(f"cannot write {where} ({error.strerror}): make room there, or choose another place")
+
+
+def _fail(message: str) -> NoReturn:
+    """One line on standard error, then exit code 1."""
+    click.echo(f"shrota: error: {message}", err=True)
+    _drop_unwritten()
+    sys.exit(1)
+
+
+def _drop_unwritten() -> None:
+    """Gives up what standard output cannot take: the interpreter would try again at its end, with words of its own."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)

@@ -4,7 +4,7 @@ import contextlib
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
@@ -13,6 +13,7 @@ from shrota_client.errors import OutputError
 from shrota_client.formats import ONE_FILE_EACH, SUFFIXES, StreamWriter, render
 from shrota_client.inputs import Source
 from shrota_client.results import Result
+from shrota_client.writing import STANDARD_OUTPUT, writing
 
 
 class Output:
@@ -25,12 +26,14 @@ class Output:
         sources: all recordings, in the order of their results.
 
     Raises:
-        OutputError: several recordings cannot share a file in this format, or the target cannot be written.
+        OutputError: several recordings cannot share a file in this format; in the methods as well, the target cannot be
+            written.
     """
 
     def __init__(self, output_format: str, target: str | None, sources: Sequence[Source]) -> None:
         self._format = output_format
         self._target = None if target in {None, "-"} else target
+        self._place = self._target or STANDARD_OUTPUT
         self._folder: Path | None = None
         if target is not None and (target.endswith(("/", os.sep)) or Path(target).is_dir()):
             self._folder = Path(target)
@@ -44,33 +47,43 @@ class Output:
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
-        if self._folder is None:
-            stream = sys.stdout if self._target is None else self._stack.enter_context(_create(Path(self._target)))
-            self._writer = StreamWriter(stream, self._format, several=self._several)
-        else:
-            with _writing(self._folder):
+        with writing(self._place):
+            if self._folder is None:
+                self._writer = StreamWriter(self._open(), self._format, several=self._several)
+            else:
                 self._folder.mkdir(parents=True, exist_ok=True)
         return self
+
+    def _open(self) -> TextIO:
+        """The stream that takes all results."""
+        if self._target is not None:
+            return self._stack.enter_context(_create(Path(self._target)))
+        if sys.stdout is None:
+            raise OutputError(f"{STANDARD_OUTPUT} is closed: open it, or name a file with --output")
+        return sys.stdout
 
     def write(self, source: Source, result: Result) -> None:
         """Adds one result."""
         name = self._names[self._count]
         self._count += 1
         if self._folder is None:
-            self._writer.write(source.name, result)
+            with writing(self._place):
+                self._writer.write(source.name, result)
         elif result.transcript is not None:
             path = self._folder / name
-            with _writing(path):
+            text = render(self._format, source.name, result)
+            with writing(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
-            with _create(path) as stream:
-                stream.write(render(self._format, source.name, result))
+                with _create(path) as stream:
+                    stream.write(text)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._folder is None and kind is None:
-            self._writer.close()
-        self._stack.close()
+        # what a full disk did not take is still in the file's buffer: closing it fails as well
+        with writing(self._place), self._stack:
+            if self._folder is None and kind is None:
+                self._writer.close()
 
 
 def output_names(sources: Sequence[Source], suffix: str) -> list[Path]:
@@ -96,13 +109,4 @@ def output_names(sources: Sequence[Source], suffix: str) -> list[Path]:
 
 
 def _create(path: Path) -> TextIO:
-    with _writing(path):
-        return path.open("w", encoding="utf-8", errors="surrogateescape", newline="\n")
-
-
-@contextlib.contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}") from error
+    return path.open("w", encoding="utf-8", errors="surrogateescape", newline="\n")

@@ -8,6 +8,7 @@ import click
 
 from shrota_client.client import CONCURRENCY
 from shrota_client.commands.options import connection, connection_options
+from shrota_client.writing import STANDARD_OUTPUT, writing
 
 
 @click.command()
@@ -67,7 +68,7 @@ def score(  # noqa: PLR0917 - click passes options by name
     def add(utterance: UtteranceScore) -> None:
         scores.append(utterance)
         if details and not as_json:
-            click.echo(report.details(utterance) + "\n")
+            _print(report.details(utterance) + "\n")
 
     if hypotheses is None:
         settings = connection(**options)
@@ -80,7 +81,12 @@ def score(  # noqa: PLR0917 - click passes options by name
     total = Score(tuple(scores), seed)
     if as_json:
         failures = [{"audio": source.name, "error": str(each.error)} for source, each in failed]
-        click.echo(json.dumps({**total.as_dict(), "wall_s": wall_s, "failed": failures}, ensure_ascii=False, indent=2))
+        _print(json.dumps({**total.as_dict(), "wall_s": wall_s, "failed": failures}, ensure_ascii=False, indent=2))
     elif scores:
-        click.echo("\n".join([report.summary(total, wall_s), *report.worst(total, worst_count)]))
+        _print("\n".join([report.summary(total, wall_s), *report.worst(total, worst_count)]))
     report_failures(failed, len(utterances))
+
+
+def _print(text: str) -> None:
+    with writing(STANDARD_OUTPUT):
+        click.echo(text)

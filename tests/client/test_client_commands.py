@@ -11,7 +11,7 @@ import sys
 import termios
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import click
@@ -303,11 +303,13 @@ def test_utterances_that_fail_are_not_scored_and_said(shrota: Shrota, server: st
     assert "1 of 3 files failed" in shrota.err
 
 
-def run_shrota(*arguments: str, stdout: int = subprocess.PIPE, **environment: str) -> subprocess.Popen[bytes]:
+def run_shrota(
+    *arguments: str, environment: Mapping[str, str] | None = None, stdout: int = subprocess.PIPE
+) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-c", "from shrota_client.cli import main; main()", *arguments]
     return subprocess.Popen(
         command,
-        env={**os.environ, **environment},
+        env={**os.environ, **(environment or {})},
         stdout=stdout,
         stderr=subprocess.PIPE,
         stdin=subprocess.DEVNULL,
@@ -316,15 +318,15 @@ def run_shrota(*arguments: str, stdout: int = subprocess.PIPE, **environment: st
 
 def test_output_is_utf8_in_a_locale_that_is_not(server: str, folder: Path) -> None:
     locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": ""}
-    out, err = run_shrota("transcribe", "2.wav", **locale).communicate(timeout=60)
+    out, err = run_shrota("transcribe", "2.wav", environment=locale).communicate(timeout=60)
     assert err == b""
     assert out.decode("utf-8") == "मेरा नाम राम है\n"
 
 
 @pytest.fixture(params=["", "1"], ids=["buffered", "unbuffered"])
-def unbuffered(request: pytest.FixtureRequest) -> str:
-    """PYTHONUNBUFFERED: what is not written yet may fail again when the interpreter ends."""
-    return str(request.param)
+def unbuffered(request: pytest.FixtureRequest) -> dict[str, str]:
+    """With a buffer, what could not be written fails again when the interpreter ends."""
+    return {"PYTHONUNBUFFERED": request.param}
 
 
 @pytest.fixture
@@ -352,9 +354,9 @@ def no_room(place: str) -> str:
     ],
 )
 def test_a_full_standard_output_is_one_line(
-    arguments: list[str], server: str, folder: Path, full: int, unbuffered: str
+    arguments: list[str], server: str, folder: Path, full: int, unbuffered: dict[str, str]
 ) -> None:
-    process = run_shrota(*arguments, stdout=full, PYTHONUNBUFFERED=unbuffered)
+    process = run_shrota(*arguments, stdout=full, environment=unbuffered)
     _, err = process.communicate(timeout=60)
     assert err.decode("utf-8") == no_room("standard output")
     assert process.returncode == 1
@@ -366,8 +368,8 @@ def test_a_full_output_file_is_one_line(shrota: Shrota, server: str, folder: Pat
     assert shrota.err == no_room("/dev/full")
 
 
-def test_a_help_text_without_room_is_one_line(full: int, unbuffered: str) -> None:
-    process = run_shrota("--help", stdout=full, PYTHONUNBUFFERED=unbuffered)
+def test_a_help_text_without_room_is_one_line(full: int, unbuffered: dict[str, str]) -> None:
+    process = run_shrota("--help", stdout=full, environment=unbuffered)
     _, err = process.communicate(timeout=60)
     assert err == (
         b"shrota: error: cannot write the output (No space left on device): make room there, or choose another place\n"
@@ -375,10 +377,10 @@ def test_a_help_text_without_room_is_one_line(full: int, unbuffered: str) -> Non
     assert process.returncode == 1
 
 
-def test_nobody_who_reads_is_no_news(folder: Path, unbuffered: str) -> None:
+def test_nobody_who_reads_is_no_news(folder: Path, unbuffered: dict[str, str]) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    process = run_shrota("score", "set.jsonl", "--hypotheses", "set.jsonl", stdout=writer, PYTHONUNBUFFERED=unbuffered)
+    process = run_shrota("score", "set.jsonl", "--hypotheses", "set.jsonl", stdout=writer, environment=unbuffered)
     os.close(writer)
     _, err = process.communicate(timeout=60)
     assert err == b""

@@ -9,8 +9,8 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from shrota_client import AudioError
-from shrota_client.audio import read_audio
+from shrota_client import AudioError, audio, samples
+from shrota_client.audio import mix_down, read_audio
 
 
 def tone(rate: int, seconds: float = 1.0, channels: int = 1) -> NDArray[np.float32]:
@@ -78,6 +78,40 @@ def test_only_what_is_sent_lies_in_memory(tmp_path: Path) -> None:
     assert samples.size == 300 * 16000
     # blocks of 2^18 frames, and the room to grow of a bytearray
     assert peak < 1.3 * samples.nbytes + 12e6
+
+
+@pytest.mark.parametrize("rate", [1, 999, 768_001, 2**31 - 1])
+def test_a_rate_that_no_recording_has(tmp_path: Path, rate: int) -> None:
+    """Two thousand samples that say 1 Hz would become 32 million."""
+    path = tmp_path / "absurd.wav"
+    soundfile.write(path, np.zeros(2000, np.int16), rate)
+    with pytest.raises(AudioError) as caught:
+        read_audio(path)
+    assert (
+        str(caught.value) == f"the sample rate of {path} must be a whole number of Hz from 1000 to 768000, not {rate}"
+    )
+
+
+@pytest.mark.parametrize("rate", [1000, 768_000])
+def test_the_rates_at_the_limits(tmp_path: Path, rate: int) -> None:
+    soundfile.write(tmp_path / "limit.wav", np.zeros(rate, np.int16), rate)
+    assert read_audio(tmp_path / "limit.wav").size == 16000
+
+
+def test_reading_ends_where_a_request_would_be_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames: list[int] = []
+
+    def count_frames(block: NDArray[np.float32]) -> NDArray[np.float32]:
+        frames.append(len(block))
+        return mix_down(block)
+
+    soundfile.write(tmp_path / "long.wav", np.zeros(100_000, np.int16), 16000)
+    monkeypatch.setattr(audio, "mix_down", count_frames)
+    monkeypatch.setattr(audio, "BLOCK_FRAMES", 1000)
+    monkeypatch.setattr(samples, "MAX_BYTES", 4 * 2500)
+    with pytest.raises(AudioError, match=r"long\.wav is too long for one request"):
+        read_audio(tmp_path / "long.wav")
+    assert frames == [1000, 1000, 1000]
 
 
 @pytest.mark.parametrize(

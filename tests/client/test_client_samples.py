@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
+from shrota_acoustic import requests
 from shrota_client import AudioError
 from shrota_client.audio import mix_down
-from shrota_client.samples import as_samples, check_sample_rate, resample
+from shrota_client.samples import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, as_samples, check_sample_rate, resample
 
 
 def test_float32_is_not_copied() -> None:
@@ -65,10 +66,22 @@ def test_more_than_one_message_can_carry_is_refused() -> None:
         as_samples(huge)
 
 
-@pytest.mark.parametrize("rate", [0, -16000, 1.5, "16000", True, None, 10**9])
+@pytest.mark.parametrize("rate", [0, 1, 999, 768_001, -16000, 16000.5, "16000", True, None, 10**9])
 def test_impossible_rates(rate: int) -> None:
-    with pytest.raises(AudioError, match="must be a whole number of Hz"):
+    with pytest.raises(AudioError, match=r"^sample_rate must be a whole number of Hz from 1000 to 768000, not "):
         check_sample_rate(rate)
+
+
+def test_the_client_takes_the_rates_that_the_server_takes() -> None:
+    assert (MIN_SAMPLE_RATE, MAX_SAMPLE_RATE) == (requests.MIN_SAMPLE_RATE, requests.MAX_SAMPLE_RATE)
+    assert [check_sample_rate(rate) for rate in (MIN_SAMPLE_RATE, MAX_SAMPLE_RATE)] == [1000, 768_000]
+
+
+def test_resampling_does_not_make_more_than_one_message_can_carry() -> None:
+    # 500 MB at 1 kHz would be 8 GB at 16 kHz; seen so often, one sample takes no memory
+    array = np.lib.stride_tricks.as_strided(np.zeros(1, np.float32), (125_000_000,), (0,))
+    with pytest.raises(AudioError, match="too long for one request"):
+        resample(array, 1000)
 
 
 @given(

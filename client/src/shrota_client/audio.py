@@ -1,7 +1,8 @@
 """Audio files: whatever libsndfile reads (WAV, FLAC, Ogg/Opus, MP3, ...), as mono samples at the server's rate.
 
 A file is read block by block; each block is mixed down and resampled before the next one is read. So a long recording
-at a high rate with many channels never lies in memory as a whole, only what will be sent does.
+at a high rate with many channels never lies in memory as a whole, only what will be sent does; and reading ends as soon
+as that is more than one request can carry.
 """
 
 import io
@@ -16,7 +17,7 @@ import soxr
 from numpy.typing import NDArray
 
 from shrota_client.errors import AudioError
-from shrota_client.samples import SAMPLE_RATE, as_samples
+from shrota_client.samples import SAMPLE_RATE, as_samples, check_length, check_sample_rate
 
 BLOCK_FRAMES = 1 << 18
 
@@ -31,7 +32,8 @@ def read_audio(source: str | PathLike[str] | BinaryIO, sample_rate: int = SAMPLE
         sample_rate: of the result, in Hz.
 
     Raises:
-        AudioError: there is no such file, it is empty, unreadable, not audio, damaged, or has no samples.
+        AudioError: there is no such file, it is empty, unreadable, not audio, damaged, has no samples or a rate that
+            the server would not take either, or is more than one request can carry.
     """
     if isinstance(source, (str, PathLike)):
         name = os.fspath(source)
@@ -68,11 +70,13 @@ def _read(file: str | io.BytesIO, name: str, sample_rate: int) -> NDArray[np.flo
     try:
         with soundfile.SoundFile(file) as sound:
             stream = None
-            if sound.samplerate != sample_rate:
-                stream = soxr.ResampleStream(sound.samplerate, sample_rate, 1, dtype="float32")
+            rate = check_sample_rate(sound.samplerate, f"the sample rate of {name}")
+            if rate != sample_rate:
+                stream = soxr.ResampleStream(rate, sample_rate, 1, dtype="float32")
             while (block := sound.read(BLOCK_FRAMES, dtype="float32", always_2d=True)).size:
                 mono = mix_down(block)
                 content += (mono if stream is None else stream.resample_chunk(mono)).data.cast("B")
+                check_length(len(content) // 4, name)
             if stream is not None:
                 content += stream.resample_chunk(np.zeros(0, np.float32), last=True).data.cast("B")
     except soundfile.LibsndfileError as error:

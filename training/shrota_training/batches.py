@@ -45,24 +45,70 @@ def text_tokens(text: str, vocab: dict[str, int]) -> tuple[int, ...]:
     return tuple(vocab[letter] for letter in text.replace(" ", "|"))
 
 
-def load_speech(folder: Path, vocab: dict[str, int], device: str) -> tuple[Tensor, list[Clip], list[Clip]]:
-    """Load what `synthesize` wrote; return all samples (int16), and the clips for training and for development."""
+@dataclass(frozen=True)
+class Source:
+    """A folder of speech, and how often each of its clips comes in one round of training."""
+
+    folder: Path
+    times: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> "Source":
+        """Read FOLDER or FOLDER:TIMES.
+
+        Raises:
+            ValueError: TIMES is not a whole number of at least 1.
+        """
+        folder, _, times = text.rpartition(":")
+        if not folder:
+            return cls(Path(text))
+        if not times.isdecimal() or int(times) < 1:
+            message = f"{text}: after the colon goes how often the folder's clips come, 1 or more"
+            raise ValueError(message)
+        return cls(Path(folder), int(times))
+
+
+@dataclass
+class Speech:
+    """All speech, int16 on the device, and where its clips lie."""
+
+    samples: Tensor
+    training: list[Clip]
+    """a clip that comes more often is in it more often"""
+    development: dict[str, list[Clip]]
+    """by the name of the folder"""
+
+    def hours(self) -> float:
+        """Return how long the distinct training clips are."""
+        return sum(clip.samples for clip in set(self.training)) / RATE / 3600
+
+
+def load_speech(sources: Sequence[Source], vocab: dict[str, int], device: str) -> Speech:
+    """Load what `synthesize`, `other_voices` and `real_speech` wrote."""
     parts: list[Tensor] = []
-    clips: dict[bool, list[Clip]] = {True: [], False: []}
+    training: list[Clip] = []
+    development: dict[str, list[Clip]] = {}
     start = 0
-    for index in sorted(folder.glob("speech-*.jsonl")):
-        part = np.fromfile(index.with_suffix(".raw"), dtype=np.int16)
-        offset = 0
-        for line in index.read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
-            if offset + row["samples"] > len(part):
-                break
-            clip = Clip(start + offset, row["samples"], text_tokens(row["text"], vocab))
-            clips[row["development"]].append(clip)
-            offset += row["samples"]
-        parts.append(torch.from_numpy(part[:offset]).to(device))
-        start += offset
-    return torch.cat(parts), clips[False], clips[True]
+    for source in sources:
+        for index in sorted(source.folder.glob("speech-*.jsonl")):
+            part = np.fromfile(index.with_suffix(".raw"), dtype=np.int16)
+            offset = 0
+            for line in index.read_text(encoding="utf-8").splitlines():
+                row = json.loads(line)
+                if offset + row["samples"] > len(part):
+                    break  # it is being written, or its writing was stopped
+                clip = Clip(start + offset, row["samples"], text_tokens(row["text"], vocab))
+                if row["development"]:
+                    development.setdefault(source.folder.name, []).append(clip)
+                else:
+                    training += [clip] * source.times
+                offset += row["samples"]
+            parts.append(torch.from_numpy(part[:offset]).to(device))
+            start += offset
+    if not training:
+        message = f"no speech in {', '.join(str(source.folder) for source in sources)}"
+        raise FileNotFoundError(message)
+    return Speech(torch.cat(parts), training, development)
 
 
 def pack(clips: Iterator[Clip], row_samples: int, rows: int, rng: random.Random) -> list[list[tuple[int, Clip]]]:

@@ -1,0 +1,157 @@
+"""Where training speech comes from: what is held out stays out, and what is loaded is what was written."""
+
+import gzip
+import json
+import random
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from numpy.typing import NDArray
+
+from shrota_training.batches import BatchMaker, Source, load_speech
+from shrota_training.other_voices import ESPEAK_VARIANTS, Speech, espeak_command, festival_script, read, texts_of, write
+from shrota_training.real_speech import recordings
+from shrota_training.split import Split
+
+VOCAB = {"<pad>": 0, "<s>": 1, "</s>": 2, "<unk>": 3, "|": 4, "क": 5, "ख": 6, "ग": 7}
+LETTERS = frozenset("कखगघचछजझटठडढतथदध")
+SPLIT = Split(test_stations=("Ranchi",), development_station="Dehradun", voices=(), phrases=("कखग घचछ जझ",), samples={})
+
+
+def tone(samples: int) -> NDArray[np.float32]:
+    """A sine of 200 Hz at 16 kHz."""
+    audio: NDArray[np.float32] = (0.1 * np.sin(2 * np.pi * 200 / 16_000 * np.arange(samples))).astype(np.float32)
+    return audio
+
+
+def test_of_the_recordings_only_what_is_not_held_out_is_read(tmp_path: Path) -> None:
+    rows = [
+        ("Jaipur", "टठड ढतथ"),
+        ("Ranchi", "छजझ दधट"),
+        ("Dehradun", "तथद धटठ"),
+        ("Jaipur", "कखग घचछ जझ"),
+        ("Jaipur", "x y"),
+        ("Patna", "डढत थदध"),
+    ]
+    for number, _ in enumerate(rows[:-1]):
+        soundfile.write(tmp_path / f"{number}.wav", tone(8_000 + number), 16_000)
+    soundfile.write(tmp_path / "5.wav", np.zeros(8_000), 16_000)
+    (tmp_path / "1.wav").write_bytes(b"not to be opened")
+    manifest = tmp_path / "manifest.jsonl"
+    lines = [{"audio": f"{n}.wav", "station": station, "text": text} for n, (station, text) in enumerate(rows)]
+    manifest.write_text("\n".join(json.dumps(line) for line in lines), encoding="utf-8")
+    skipped: Counter[str] = Counter()
+    found = list(recordings(manifest, SPLIT, LETTERS, skipped))
+    assert [(row.station, row.development, row.speech.size) for row in found] == [
+        ("Jaipur", False, 8_000),
+        ("Dehradun", True, 8_002),
+    ]
+    assert skipped == {
+        "test station": 1,
+        "close to a held-out phrase": 1,
+        "letters that the vocabulary lacks": 1,
+        "silent, too short or too long": 1,
+    }
+
+
+def test_a_plans_lines_for_development_are_spoken_by_no_other_voice(tmp_path: Path) -> None:
+    rows = [("क ख", False), ("ग", True), ("ख ख", False), ("क ख", False), ("ग", False)]
+    with gzip.open(tmp_path / "plan.jsonl.gz", "wt", encoding="utf-8") as file:
+        file.writelines(json.dumps({"text": text, "development": kept}) + "\n" for text, kept in rows)
+    assert texts_of(tmp_path) == ["क ख", "ख ख"]
+
+
+@pytest.mark.parametrize("rate", [16_000, 22_050])
+def test_speech_is_read_at_16_khz_and_one_level(rate: int, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(rate), rate)
+    speech = read(tmp_path / "a.wav")
+    assert speech is not None
+    assert speech.dtype == np.int16
+    assert speech.size == 16_000
+    assert np.abs(speech).max() == pytest.approx(0.7 * 32767, abs=2)
+
+
+@pytest.mark.parametrize("samples", [0, 4_000, 330_000])
+def test_a_voice_that_said_nothing_or_too_much_is_left_out(samples: int, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(samples), 16_000)
+    assert read(tmp_path / "a.wav") is None
+    assert read(tmp_path / "missing.wav") is None
+
+
+def test_festival_speaks_every_line_into_its_file_with_a_pitch_of_its_own(tmp_path: Path) -> None:
+    lines = [("क ख", tmp_path / "0.wav"), ("ग", tmp_path / "1.wav")]
+    script = festival_script(lines, random.Random(0))  # noqa: S311 - no secret
+    assert script == festival_script(lines, random.Random(0))  # noqa: S311 - no secret
+    assert script.count("(voice_hindi_NSK_diphone)") == 1
+    for text, path in lines:
+        assert f'(utt.save.wave (utt.synth (Utterance Text "{text}")) "{path}")' in script
+    pitches = [line for line in script.splitlines() if line.startswith("(set! int_simple_params")]
+    assert len(set(pitches)) == 3
+    assert script.count("(") == script.count(")")
+
+
+def test_espeak_draws_from_all_variants(tmp_path: Path) -> None:
+    rng = random.Random(0)  # noqa: S311 - no secret
+    commands = [espeak_command("क", tmp_path / "a.wav", rng) for _ in range(300)]
+    assert {command[2] for command in commands} == {"hi" + variant for variant in ESPEAK_VARIANTS}
+    assert all(command[-2:] == [str(tmp_path / "a.wav"), "क"] for command in commands)
+
+
+def written(folder: Path, texts: list[str], level: int) -> Path:
+    """A folder of speech: constant samples, one more second for each line."""
+
+    def lines() -> Iterator[tuple[str, Speech]]:
+        for number, text in enumerate(texts):
+            yield text, np.full(16_000 * (number + 1), level + number, np.int16)
+
+    hours = write(lines(), "voice", folder)
+    assert hours == pytest.approx(sum(range(len(texts) + 1)) / 3600)
+    return folder
+
+
+def test_sources_are_loaded_with_their_texts_and_as_often_as_they_should_come(tmp_path: Path) -> None:
+    first, second = written(tmp_path / "a", ["क", "क ख"], 100), written(tmp_path / "b", ["ग"], 200)
+    rows = [json.loads(line) for line in (first / "speech-voice.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows[1]["development"] = True
+    (first / "speech-voice.jsonl").write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    speech = load_speech([Source(first), Source.parse(f"{second}:3")], VOCAB, "cpu")
+    assert [clip.tokens for clip in speech.training] == [(5,), (7,), (7,), (7,)]
+    assert [clip.tokens for clip in speech.development["a"]] == [(5, 4, 6)]
+    assert speech.hours() == pytest.approx(2 / 3600)
+    for clip, level in ((speech.training[0], 100), (speech.development["a"][0], 101), (speech.training[1], 200)):
+        assert speech.samples[clip.start : clip.start + clip.samples].unique().tolist() == [level]
+
+
+def test_an_index_may_be_ahead_of_its_speech(tmp_path: Path) -> None:
+    folder = written(tmp_path / "a", ["क", "क ख"], 100)
+    raw = folder / "speech-voice.raw"
+    raw.write_bytes(raw.read_bytes()[:-2])
+    assert [clip.tokens for clip in load_speech([Source(folder)], VOCAB, "cpu").training] == [(5,)]
+
+
+@pytest.mark.parametrize("text", ["folder:0", "folder:x", "folder:-1"])
+def test_a_source_that_cannot_be_read_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="how often"):
+        Source.parse(text)
+
+
+def test_no_speech_is_an_error_that_names_the_folders(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no speech in"):
+        load_speech([Source(tmp_path)], VOCAB, "cpu")
+
+
+def test_a_plain_batch_holds_every_clip_once_normalised_with_its_tokens(tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    spoken = [("क", tone(16_000)), ("क ख", tone(24_000))]
+    write(((text, (audio * 32767).astype(np.int16)) for text, audio in spoken), "voice", folder)
+    speech = load_speech([Source(folder)], VOCAB, "cpu")
+    (batch,) = BatchMaker(speech.samples, 60.0, seed=0).plain(speech.training)
+    assert batch.samples.tolist() == [16_000, 24_000]
+    assert batch.tokens.tolist() == [5, 5, 4, 6]
+    assert batch.token_counts.tolist() == [1, 3]
+    assert not batch.audio[0, 16_000:].any()
+    assert batch.audio[0, :16_000].square().mean().item() == pytest.approx(1, abs=1e-4)

@@ -9,8 +9,13 @@ from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2
 
 from shrota_client import ParameterError, ServerError, Transcript
+from shrota_client.failures import Failure
 from shrota_client.message import Request, parse_grpc_result, parse_http_result
+from shrota_client.transports.http_common import read_answer
 from shrota_testing.fake_triton import result_tensor
+
+NESTED = b"[" * 200_000
+"""JSON that no reader follows to its end."""
 
 VALUES = st.one_of(
     st.booleans(),
@@ -86,7 +91,16 @@ def test_the_result_is_found_among_other_outputs() -> None:
     assert Transcript.from_result(parse_grpc_result(answer)).text == "हाँ"
 
 
-@pytest.mark.parametrize("answer", [grpc_answer(OTHER=b"\0\0\0\0"), grpc_answer(RESULT=b"\x09\0\0\0hi"), grpc_answer()])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        grpc_answer(OTHER=b"\0\0\0\0"),
+        grpc_answer(RESULT=b"\x09\0\0\0hi"),
+        grpc_answer(),
+        grpc_answer(RESULT=b"\x02\0\0\0hi")[:-1],
+        b"<html>",
+    ],
+)
 def test_a_foreign_grpc_answer(answer: bytes) -> None:
     with pytest.raises(ServerError):
         parse_grpc_result(answer)
@@ -94,11 +108,31 @@ def test_a_foreign_grpc_answer(answer: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("body", "header_length"),
-    [(b"<html>", None), (b"<html>", 6), (b'{"outputs": [{}]}', 17), (b"[1]", 3), (b'{"outputs": []}', 15)],
+    [
+        (b"<html>", None),
+        (b"<html>", 6),
+        (b'{"outputs": [{}]}', 17),
+        (b"[1]", 3),
+        (b'{"outputs": []}', 15),
+        (b'{"outputs": [{"name": "RESULT", "parameters": {"binary_data_size": 1e999}}]}', 76),
+        (NESTED, len(NESTED)),
+    ],
 )
 def test_a_foreign_http_answer(body: bytes, header_length: int | None) -> None:
     with pytest.raises(ServerError):
         parse_http_result(body, header_length)
+
+
+@pytest.mark.parametrize("length", ["", "abc", "-1", "1.5", "1_0", "٣", "9" * 5000])
+def test_a_foreign_length_of_the_http_header(length: str) -> None:
+    with pytest.raises(ServerError, match=r"Inference-Header-Content-Length is '.*', no number: this address is no"):
+        read_answer(200, length, b"{}")
+
+
+def test_a_foreign_refusal_over_http() -> None:
+    failure = read_answer(500, None, NESTED)
+    assert isinstance(failure, Failure)
+    assert failure.message == "[" * 500
 
 
 def test_a_transcript_with_alternatives() -> None:
@@ -118,7 +152,19 @@ def test_a_transcript_with_alternatives() -> None:
     assert transcript.as_dict() == fields | {"elapsed_s": 0.5, "real_time_factor": 0.25}
 
 
-@pytest.mark.parametrize("result", [b"", b"[]", b"{}", b'{"text": "a"}', b"\xff", b'{"text":"a","confidence":[]}'])
+@pytest.mark.parametrize(
+    "result",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"text": "a"}',
+        b"\xff",
+        b'{"text":"a","confidence":[]}',
+        b'{"text":"a","confidence":1%s}' % (b"0" * 400),
+        NESTED,
+    ],
+)
 def test_a_result_that_breaks_the_contract(result: bytes) -> None:
     with pytest.raises(ServerError, match="RESULT is not what this client reads"):
         Transcript.from_result(result)

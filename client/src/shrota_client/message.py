@@ -22,6 +22,9 @@ Parameter = str | int | float | bool
 RESERVED = ("sequence_id", "sequence_start", "sequence_end", "priority", "timeout", "headers", "binary_data_output")
 """Parameter names that Triton keeps for itself."""
 
+MALFORMED = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+"""What reading the JSON of a foreign server may raise; 1e999 is no integer, and arrays may be nested without end."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -100,16 +103,28 @@ def check_parameter(name: str, value: object) -> None:
 
 
 def parse_grpc_result(message: bytes) -> bytes:
-    """The ``RESULT`` string of a serialised ``ModelInferResponse``."""
-    from tritonclient.grpc import service_pb2  # noqa: PLC0415 - HTTP needs no gRPC
+    """The ``RESULT`` string of a serialised ``ModelInferResponse``.
 
-    response = service_pb2.ModelInferResponse.FromString(message)
+    Raises:
+        ServerError: it is none, or without a ``RESULT``.
+    """
+    from google.protobuf.message import DecodeError  # noqa: PLC0415 - HTTP needs no gRPC
+    from tritonclient.grpc import service_pb2  # noqa: PLC0415
+
+    try:
+        response = service_pb2.ModelInferResponse.FromString(message)
+    except DecodeError as error:
+        raise ServerError(f"the answer cannot be read ({error}): this address is no Triton server") from error
     names = [output.name for output in response.outputs]
     return _pick(names, list(response.raw_output_contents))
 
 
 def parse_http_result(body: bytes, header_length: int | None) -> bytes:
-    """The ``RESULT`` string of an HTTP answer whose first ``header_length`` bytes are JSON."""
+    """The ``RESULT`` string of an HTTP answer whose first ``header_length`` bytes are JSON.
+
+    Raises:
+        ServerError: it is none, or without a ``RESULT``.
+    """
     if header_length is None:
         raise ServerError("the answer has no Inference-Header-Content-Length: this address is no Triton server")
     names, contents, position = [], [], header_length
@@ -119,7 +134,7 @@ def parse_http_result(body: bytes, header_length: int | None) -> bytes:
             names.append(output["name"])
             contents.append(body[position : position + size])
             position += size
-    except (ValueError, KeyError, TypeError) as error:
+    except MALFORMED as error:
         raise ServerError(f"the answer's header cannot be read ({type(error).__name__}: {error})") from error
     return _pick(names, contents)
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from shrota_client.errors import ServerError
+from shrota_client.message import MALFORMED
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Transcript:
                 alternatives=tuple(_alternative(each) for each in fields.get("alternatives") or ()),
                 elapsed_s=elapsed_s,
             )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except MALFORMED as error:
             detail = f"{type(error).__name__}: {error}"
             raise ServerError(
                 f"the server's RESULT is not what this client reads ({detail}): use the same version of both"

@@ -1,13 +1,14 @@
 """What the two HTTP transports share: where to, the headers, the reading of an answer."""
 
 import json
+import re
 import ssl
 
 from shrota_client.address import Address
-from shrota_client.errors import CertificateError
+from shrota_client.errors import CertificateError, ServerError
 from shrota_client.exchange import Send
 from shrota_client.failures import HTTP_STATUS, Failure
-from shrota_client.message import parse_http_result
+from shrota_client.message import MALFORMED, parse_http_result
 from shrota_client.settings import Tls
 
 OK = 200
@@ -29,14 +30,25 @@ def headers(step: Send, header: bytes) -> dict[str, str]:
 
 
 def read_answer(status: int, header_length: str | None, body: bytes) -> bytes | Failure:
-    """The RESULT string, or what went wrong."""
+    """The RESULT string, or what went wrong.
+
+    Raises:
+        ServerError: an answer that is not one of Triton.
+    """
     if status == OK:
-        return parse_http_result(body, None if header_length is None else int(header_length))
+        return parse_http_result(body, None if header_length is None else _length(header_length))
     try:
         message = str(json.loads(body)["error"])
-    except (ValueError, KeyError, TypeError):
+    except MALFORMED:
         message = body[:500].decode("utf-8", "replace") or f"HTTP status {status} without a message"
     return Failure(HTTP_STATUS.get(status, f"HTTP {status}"), message)
+
+
+def _length(text: str) -> int:
+    """The number of bytes that the header says."""
+    if not re.fullmatch("[0-9]{1,18}", text):
+        raise ServerError(f"the answer's {HEADER_LENGTH} is {text!r}, no number: this address is no Triton server")
+    return int(text)
 
 
 def ssl_context(tls: Tls) -> ssl.SSLContext:

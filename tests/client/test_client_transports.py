@@ -1,9 +1,12 @@
 """The four transports against servers in this process: each must behave like every other."""
 
 import asyncio
+import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,6 +33,7 @@ from shrota_client import (
 )
 from shrota_client.exchange import Audio
 from shrota_client.message import Parameter
+from shrota_client.transports.http_pool import Sockets
 from shrota_testing.fake_triton import QUEUE_FULL, QUEUE_TIMEOUT, Answer, FakeTriton, Seen, TlsFiles, serve
 
 TLS = Path(__file__).parent / "tls"
@@ -343,6 +347,105 @@ def test_a_closed_client_says_so(scheme: str) -> None:
     client.close()
     with pytest.raises(ShrotaError, match="this client is closed: make another one"):
         client.transcribe(AUDIO)
+
+
+@dataclass
+class Hanging:
+    """A server that keeps every request which is longer than one sample."""
+
+    arrived: threading.Event = field(default_factory=threading.Event)
+    release: threading.Event = field(default_factory=threading.Event)
+
+    def __call__(self, seen: Seen) -> Answer:
+        """Answers short requests at once, the others when it is released."""
+        if seen.samples.size > 1:
+            self.arrived.set()
+            self.release.wait(20)
+        return "endlich"
+
+
+@pytest.fixture
+def hanging() -> Iterator[Hanging]:
+    server = Hanging()
+    yield server
+    server.release.set()
+
+
+CLOSED = "^this client is closed: make another one$"
+
+
+@pytest.mark.parametrize("tls", [None, SERVER_TLS], ids=["plain", "tls"])
+def test_closing_ends_a_blocking_request_at_once(scheme: str, tls: TlsFiles | None, hanging: Hanging) -> None:
+    with serve(scheme, FakeTriton(hanging), tls) as url, ThreadPoolExecutor(1) as executor:
+        client = Client(url, tls=None if tls is None else Tls(TLS / "authority.pem"))
+        request = executor.submit(client.transcribe, AUDIO)
+        assert hanging.arrived.wait(5)
+        client.close()
+        with pytest.raises(ShrotaError, match=CLOSED):
+            request.result(timeout=5)
+        hanging.release.set()
+
+
+@pytest.mark.parametrize("tls", [None, SERVER_TLS], ids=["plain", "tls"])
+async def test_closing_ends_an_awaited_request_at_once(scheme: str, tls: TlsFiles | None, hanging: Hanging) -> None:
+    with serve(scheme, FakeTriton(hanging), tls) as url:
+        client = AsyncClient(url, tls=None if tls is None else Tls(TLS / "authority.pem"))
+        request = asyncio.create_task(client.transcribe(AUDIO))
+        assert await asyncio.to_thread(hanging.arrived.wait, 5)
+        await client.close()
+        with pytest.raises(ShrotaError, match=CLOSED):
+            await asyncio.wait_for(request, 5)
+        hanging.release.set()
+
+
+async def test_a_task_that_is_cancelled_stays_so_when_its_client_closes(scheme: str, hanging: Hanging) -> None:
+    with serve(scheme, FakeTriton(hanging)) as url:
+        client = AsyncClient(url)
+        request = asyncio.create_task(client.transcribe(AUDIO))
+        assert await asyncio.to_thread(hanging.arrived.wait, 5)
+        request.cancel()
+        await client.close()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(request, 5)
+        hanging.release.set()
+
+
+def test_closing_ends_the_wait_for_room_in_a_queue(scheme: str) -> None:
+    patient = Retry(first_delay_s=1000, max_delay_s=1000, draw=lambda: 1.0)
+    fake = FakeTriton(once(QUEUE_FULL))
+    with serve(scheme, fake) as url, ThreadPoolExecutor(1) as executor:
+        client = Client(url, retry=patient, timeouts=Timeouts(request_s=None))
+        request = executor.submit(client.transcribe, AUDIO)
+        while not fake.seen:
+            time.sleep(0.01)
+        client.close()
+        with pytest.raises(ShrotaError, match=CLOSED):
+            request.result(timeout=5)
+
+
+def test_who_takes_no_more_results_waits_for_no_other(scheme: str, hanging: Hanging) -> None:
+    """The interpreter joins the threads before it ends."""
+    items = [np.zeros(1, np.float32), AUDIO, AUDIO]
+    with serve(scheme, FakeTriton(hanging)) as url:
+        with Client(url) as client:
+            results = client.transcribe_many(items, concurrency=3)
+            assert next(results).unwrap().text == "endlich"
+            assert hanging.arrived.wait(5)
+            del results
+        threads = [thread for thread in threading.enumerate() if thread.name.startswith("shrota")]
+        for thread in threads:
+            thread.join(5)
+        assert not any(thread.is_alive() for thread in threads)
+        hanging.release.set()
+
+
+def test_a_socket_that_comes_after_the_end_is_ended() -> None:
+    sockets = Sockets()
+    sockets.end()
+    here, there = socket.socketpair()
+    with here, there:
+        sockets.add(here)
+        assert there.recv(1) == b""
 
 
 def test_certificates_without_encryption_are_a_mistake(scheme: str) -> None:

@@ -1,7 +1,7 @@
 """The clients. Both perform the steps of :mod:`shrota_client.exchange`: one blocks, the other awaits."""
 
 import asyncio
-import time
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from types import TracebackType
@@ -10,6 +10,7 @@ from typing import Self
 from shrota_client.address import Address
 from shrota_client.errors import CertificateError, ShrotaError
 from shrota_client.exchange import Audio, Exchange, Load, Outcome, Send
+from shrota_client.failures import Failure
 from shrota_client.message import Parameter, check_parameter
 from shrota_client.results import Result, check_concurrency, in_order, in_order_async
 from shrota_client.samples import SAMPLE_RATE
@@ -41,7 +42,7 @@ class _Settings(ABC):
             check_parameter(name, value)
         if not self.address.encrypted and self._tls != Tls():
             raise CertificateError(f"{self.address} is not encrypted: certificates are for grpcs:// and https://")
-        self._closed = False
+        self._closed = threading.Event()
         self._exchange = Exchange(self.address, self._timeouts, retry or Retry(), dict(parameters or {}))
         self._connect()
 
@@ -50,7 +51,8 @@ class _Settings(ABC):
         """Makes the transport, which connects when it first sends."""
 
     def _check_open(self) -> None:
-        if self._closed:
+        """What goes wrong in a client that is closed goes wrong because of that."""
+        if self._closed.is_set():
             raise ShrotaError("this client is closed: make another one")
 
 
@@ -102,15 +104,22 @@ class Client(_Settings):
             while True:
                 step = steps.send(outcome)
                 if isinstance(step, Send):
-                    outcome = self._transport.send(step)
+                    outcome = self._send(step)
                 elif isinstance(step, Load):
                     outcome = step.load()
                 else:
-                    time.sleep(step.seconds)
+                    self._closed.wait(step.seconds)
                     outcome = None
         except StopIteration as end:
             transcript: Transcript = end.value
             return transcript
+
+    def _send(self, step: Send) -> bytes | Failure:
+        self._check_open()
+        outcome = self._transport.send(step)
+        if isinstance(outcome, Failure):
+            self._check_open()
+        return outcome
 
     def transcribe_many(
         self,
@@ -143,8 +152,11 @@ class Client(_Settings):
         return in_order(one, items, check_concurrency(concurrency))
 
     def close(self) -> None:
-        """Closes the connections; requests that still run end with an error."""
-        self._closed = True
+        """Closes the connections; requests that still run end with a :class:`ShrotaError`.
+
+        They end at once, but for one that is reading its audio or still connecting over HTTP: it ends after that.
+        """
+        self._closed.set()
         self._transport.close()
 
     def __enter__(self) -> Self:
@@ -176,7 +188,7 @@ class AsyncClient(_Settings):
             while True:
                 step = steps.send(outcome)
                 if isinstance(step, Send):
-                    outcome = await self._transport.send(step)
+                    outcome = await self._send(step)
                 elif isinstance(step, Load):
                     outcome = await asyncio.to_thread(step.load)
                 else:
@@ -185,6 +197,20 @@ class AsyncClient(_Settings):
         except StopIteration as end:
             transcript: Transcript = end.value
             return transcript
+
+    async def _send(self, step: Send) -> bytes | Failure:
+        self._check_open()
+        try:
+            outcome = await self._transport.send(step)
+        except asyncio.CancelledError:
+            # gRPC cancels its calls when the channel closes; the task that waits for one is not cancelled by that
+            task = asyncio.current_task()
+            if task is None or not task.cancelling():
+                self._check_open()
+            raise
+        if isinstance(outcome, Failure):
+            self._check_open()
+        return outcome
 
     def transcribe_many(
         self,
@@ -204,8 +230,11 @@ class AsyncClient(_Settings):
         return in_order_async(one, items, check_concurrency(concurrency))
 
     async def close(self) -> None:
-        """Closes the connections; requests that still run end with an error."""
-        self._closed = True
+        """Closes the connections; requests that still run end as those of :meth:`Client.close`.
+
+        One that waits to be sent again ends after its wait.
+        """
+        self._closed.set()
         await self._transport.close()
 
     async def __aenter__(self) -> Self:

@@ -16,7 +16,7 @@ class Transport(Protocol):
         ...
 
     def close(self) -> None:
-        """Gives the connections back."""
+        """Ends what still runs and closes the connections."""
         ...
 
 
@@ -28,7 +28,7 @@ class AsyncTransport(Protocol):
         ...
 
     async def close(self) -> None:
-        """Gives the connections back."""
+        """Ends what still runs and closes the connections."""
         ...
 
 

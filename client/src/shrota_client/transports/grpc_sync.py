@@ -27,6 +27,8 @@ class GrpcTransport:
             answer = self._infer(step.request.grpc_message(step.timeout_us), timeout=step.timeout_s)
         except grpc.RpcError as error:
             return failure_of(error)
+        except ValueError as error:  # another thread has closed the channel
+            return Failure("CANCELLED", str(error))
         return parse_grpc_result(answer)
 
     def close(self) -> None:

@@ -17,6 +17,7 @@ from shrota_client.exchange import Send
 from shrota_client.failures import NO_CONNECTION, Failure
 from shrota_client.settings import Timeouts, Tls
 from shrota_client.transports.http_common import HEADER_LENGTH, headers, infer_path, read_answer, ssl_context
+from shrota_client.transports.http_pool import Pool, Sockets, TlsPool
 
 MAX_CONNECTIONS = 64
 """Connections that are kept for the next request; more are opened where more threads send."""
@@ -28,14 +29,13 @@ class HttpTransport:
     def __init__(self, address: Address, tls: Tls, timeouts: Timeouts) -> None:
         self._address = address
         self._connect_s = timeouts.connect_s
-        self._pool: urllib3.HTTPConnectionPool
+        self._sockets = Sockets()
+        self._pool: Pool | TlsPool
+        options: dict[str, Any] = {"maxsize": MAX_CONNECTIONS, "sockets": self._sockets}
         if address.encrypted:
-            context = ssl_context(tls)
-            self._pool = urllib3.HTTPSConnectionPool(
-                address.host, address.port, maxsize=MAX_CONNECTIONS, ssl_context=context
-            )
+            self._pool = TlsPool(address.host, address.port, ssl_context=ssl_context(tls), **options)
         else:
-            self._pool = urllib3.HTTPConnectionPool(address.host, address.port, maxsize=MAX_CONNECTIONS)
+            self._pool = Pool(address.host, address.port, **options)
 
     def send(self, step: Send) -> bytes | Failure:
         """Sends the request; the RESULT string, or what went wrong."""
@@ -63,5 +63,6 @@ class HttpTransport:
         return read_answer(answer.status, answer.headers.get(HEADER_LENGTH), answer.data)
 
     def close(self) -> None:
-        """Closes the connections that are not in use."""
+        """Ends what still runs and closes the connections; one that is only being made ends once it is."""
+        self._sockets.end()
         self._pool.close()

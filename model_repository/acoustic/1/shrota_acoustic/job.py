@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from shrota_acoustic.errors import CancelledError, RequestError, UnavailableError
 from shrota_acoustic.recording import Recording
-from shrota_acoustic.settings import Frontend, Settings
+from shrota_acoustic.settings import Settings
 from shrota_acoustic.windows import plan_windows
 
 
@@ -51,7 +51,6 @@ class Job:
         self.seconds = rows * recording.seconds
         self.samples = rows * samples
         self.deadline = deadline
-        self._frontend: Frontend = settings.frontend
         self._recording: Recording | None = recording
         self._responder: Responder | None = responder
         self._windows = plan_windows(samples, settings.frontend, settings.window, settings.overlap)
@@ -92,10 +91,6 @@ class Job:
         window = self._windows[position]
         recording.read(row, window.start, into[: window.length])
         return window.length
-
-    def window_frames(self, index: int) -> int:
-        """How many frames the engine must give for window ``index``."""
-        return self._frontend.frames(self._windows[index % len(self._windows)].length)
 
     def write_window(self, index: int, log_probs: NDArray[np.float32]) -> bool:
         """Keeps the frames of window ``index`` out of the engine's ``log_probs`` [frames, vocabulary].

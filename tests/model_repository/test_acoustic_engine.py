@@ -24,7 +24,7 @@ BLS = "Model acoustic_trt - Error when running inference: "
         (
             "Stub process 'acoustic_trt_0_0' is not healthy.",
             UnavailableError,
-            "process of engine acoustic_trt has ended",
+            "the process of engine acoustic_trt has ended, `shrota serve` loads it again: try again in some seconds",
         ),
         (BLS + "Server not ready", UnavailableError, "the server is stopping"),
         ("out of\n  memory", EngineError, "engine acoustic_trt failed: out of memory"),

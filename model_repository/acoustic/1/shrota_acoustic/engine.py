@@ -80,7 +80,8 @@ def engine_error(name: str, message: str, *, passing: bool = False) -> RequestEr
     if "maximum queue size" in text:
         return UnavailableError(f"the queue of engine {name} is full: try again later")
     if "not healthy" in text:
-        return UnavailableError(f"the process of engine {name} has ended: load the engine again")
+        remedy = "`shrota serve` loads it again: try again in some seconds"
+        return UnavailableError(f"the process of engine {name} has ended, {remedy}")
     if passing:
         return UnavailableError(f"engine {name} cannot run now: {text}")
     return EngineError(f"engine {name} failed: {text}")

@@ -1,7 +1,6 @@
 """Speech to verify with, a tiny checkpoint, and a repository without an export."""
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,8 +9,7 @@ import soundfile
 
 from shrota_export.cli import export
 from shrota_testing.checkpoints import make_audio, write_checkpoint
-
-ROOT = Path(__file__).resolve().parents[2]
+from shrota_testing.repository import copy_repository
 
 
 @pytest.fixture(scope="session")
@@ -47,10 +45,5 @@ def export_tiny(tiny_checkpoint: Path, speech: Path) -> Callable[..., None]:
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """The repository's configurations, before any export."""
-    folder = tmp_path / "model_repository"
-    for config in (ROOT / "model_repository").glob("*/config.pbtxt"):
-        target = folder / config.parent.name
-        (target / "1").mkdir(parents=True)
-        shutil.copy(config, target)
-    return folder
+    """The repository before any export."""
+    return copy_repository(tmp_path / "model_repository")

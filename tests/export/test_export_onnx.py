@@ -26,9 +26,9 @@ from shrota_export.speech import read_speech
 from shrota_export.verification import Engine, Floats, open_engine
 from shrota_testing.checkpoints import TOKENS, make_audio, write_checkpoint
 from shrota_testing.files import snapshot
+from shrota_testing.repository import copy_repository
 
 ExportTiny = Callable[..., None]
-SOURCE = Path(__file__).resolve().parents[2] / "model_repository"
 
 
 def read(path: Path) -> Any:
@@ -38,8 +38,7 @@ def read(path: Path) -> Any:
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory, export_tiny: ExportTiny) -> Path:
     """A repository with the tiny checkpoint in it; not to be changed."""
-    folder = tmp_path_factory.mktemp("exported") / "model_repository"
-    shutil.copytree(SOURCE, folder, ignore=shutil.ignore_patterns("*.onnx*", "*.json", "__pycache__"))
+    folder = copy_repository(tmp_path_factory.mktemp("exported") / "model_repository")
     export_tiny(folder)
     return folder
 
@@ -122,7 +121,8 @@ def test_what_is_damaged_is_exported_again(
 def test_a_configuration_restored_from_git_is_mended(exported: Path, export_tiny: ExportTiny, tmp_path: Path) -> None:
     repository = Path(shutil.copytree(exported, tmp_path / "copy"))
     mended = (repository / "acoustic_onnx" / "config.pbtxt").read_text(encoding="utf-8")
-    shutil.copy(SOURCE / "acoustic_onnx" / "config.pbtxt", repository / "acoustic_onnx")
+    source = copy_repository(tmp_path / "source")
+    shutil.copy(source / "acoustic_onnx" / "config.pbtxt", repository / "acoustic_onnx")
     export_tiny(repository)
     assert (repository / "acoustic_onnx" / "config.pbtxt").read_text(encoding="utf-8") == mended
 

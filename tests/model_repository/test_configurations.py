@@ -4,7 +4,7 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig, ModelQueuePolicy
 
-from shrota_testing.repository import ROOT
+from shrota_testing.repository import copy_repository
 
 CONTRACT = {
     "asr": ({"AUDIO": ("TYPE_FP32", [-1])}, {"TRANSCRIPT": ("TYPE_STRING", [1]), "RESULT": ("TYPE_STRING", [1])}),
@@ -24,16 +24,19 @@ CONTRACT = {
 QUEUED = ["acoustic", "acoustic_onnx", "ctc_decoder"]
 
 
-def read(model: str) -> ModelConfig:
-    """A model's configuration."""
-    text = (ROOT / "model_repository" / model / "config.pbtxt").read_text(encoding="utf-8")
-    config: ModelConfig = text_format.Parse(text, ModelConfig())
-    return config
+@pytest.fixture(scope="module")
+def configs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModelConfig]:
+    """Every model's configuration, as it is before an export."""
+    repository = copy_repository(tmp_path_factory.mktemp("configurations") / "model_repository")
+    return {
+        path.parent.name: text_format.Parse(path.read_text(encoding="utf-8"), ModelConfig())
+        for path in repository.glob("*/config.pbtxt")
+    }
 
 
 @pytest.mark.parametrize("model", CONTRACT)
-def test_tensors_are_those_of_the_contract(model: str) -> None:
-    config = read(model)
+def test_tensors_are_those_of_the_contract(configs: dict[str, ModelConfig], model: str) -> None:
+    config = configs[model]
     inputs, outputs = CONTRACT[model]
     assert config.name == model
     assert config.max_batch_size == 64
@@ -42,8 +45,8 @@ def test_tensors_are_those_of_the_contract(model: str) -> None:
 
 
 @pytest.mark.parametrize("model", QUEUED)
-def test_queues_are_bounded_and_time_out(model: str) -> None:
-    config = read(model)
+def test_queues_are_bounded_and_time_out(configs: dict[str, ModelConfig], model: str) -> None:
+    config = configs[model]
     assert config.WhichOneof("scheduling_choice") == "dynamic_batching"
     policy = config.dynamic_batching.default_queue_policy
     assert policy.max_queue_size > 0
@@ -52,20 +55,21 @@ def test_queues_are_bounded_and_time_out(model: str) -> None:
     assert policy.allow_timeout_override
 
 
-def test_ragged_inputs_let_requests_of_any_length_queue_together() -> None:
-    assert read("acoustic").input[0].allow_ragged_batch
-    assert {one.name: one.allow_ragged_batch for one in read("ctc_decoder").input} == {
+def test_ragged_inputs_let_requests_of_any_length_queue_together(configs: dict[str, ModelConfig]) -> None:
+    assert configs["acoustic"].input[0].allow_ragged_batch
+    assert {one.name: one.allow_ragged_batch for one in configs["ctc_decoder"].input} == {
         "LOG_PROBS": True,
         "DURATION": False,
     }
 
 
-def test_warm_up_reaches_the_extremes_of_the_batchers_budget() -> None:
-    shapes = [(warmup.batch_size, warmup.inputs["AUDIO"].dims[0]) for warmup in read("acoustic_onnx").model_warmup]
-    parameters = read("acoustic").parameters
+def test_warm_up_reaches_the_extremes_of_the_batchers_budget(configs: dict[str, ModelConfig]) -> None:
+    warmups = configs["acoustic_onnx"].model_warmup
+    shapes = [(warmup.batch_size, warmup.inputs["AUDIO"].dims[0]) for warmup in warmups]
+    parameters = configs["acoustic"].parameters
     budget = 16000 * float(parameters["batch_budget_seconds"].string_value)
     window = 16000 * float(parameters["window_seconds"].string_value)
     assert max(rows * samples for rows, samples in shapes) == budget
     assert max(samples for _, samples in shapes) == window
     assert min(rows for rows, _ in shapes) == 1
-    assert not read("acoustic").model_warmup
+    assert not configs["acoustic"].model_warmup

@@ -8,6 +8,7 @@ from pathlib import Path
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+from scripts.repository import EXPORTED
 from shrota_testing.engines import RECEPTIVE_FIELD, STRIDE, write_tiny_engine
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -16,9 +17,10 @@ TOKENS = ["<pad>", "<s>", "</s>", "<unk>", "|", *LETTERS]
 
 
 def copy_repository(folder: Path) -> Path:
-    """Copies the configurations and Python models, without what an export has put beside them."""
-    ignore = shutil.ignore_patterns("*.onnx", "*.onnx.data", "*.plan", "*.json", "__pycache__")
-    shutil.copytree(ROOT / "model_repository", folder, ignore=ignore)
+    """Copies the configurations and Python models as they are before any export, whatever has been exported since."""
+    shutil.copytree(ROOT / "model_repository", folder, ignore=shutil.ignore_patterns(*EXPORTED))
+    for engine in folder.glob("acoustic_*/config.pbtxt"):
+        set_vocabulary_size(engine, len(TOKENS))
     return folder
 
 
@@ -45,6 +47,17 @@ def edit(config: Path, change: Callable[[ModelConfig], None]) -> None:
     message = text_format.Parse(config.read_text(encoding="utf-8"), ModelConfig())
     change(message)
     config.write_text(text_format.MessageToString(message, as_utf8=True), encoding="utf-8")
+
+
+def set_vocabulary_size(config: Path, size: int) -> None:
+    """Sets how many tokens an engine tells apart."""
+
+    def change(message: ModelConfig) -> None:
+        for output in message.output:
+            if output.name == "LOG_PROBS":
+                output.dims[:] = [-1, size]
+
+    edit(config, change)
 
 
 def set_parameter(config: Path, name: str, value: str) -> None:

@@ -3,22 +3,23 @@
 import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tritonclient.grpc import InferenceServerClient, InferInput, InferResult
 from tritonclient.utils import InferenceServerException
 
+from benchmarks.metrics import differences, read_metrics
 from shrota_server import TritonServer
 from shrota_server.errors import ServerError
 from shrota_testing.engines import tiny_log_probs
 from shrota_testing.repository import make_repository, set_parameter
+from shrota_testing.triton import infer, tensor
+from shrota_testing.utterances import noise, noise_rows
 
 pytestmark = pytest.mark.triton
 
@@ -44,39 +45,29 @@ def slow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServ
         yield running
 
 
-def noise(seconds: float, rows: int = 1, seed: int = 0) -> NDArray[np.float32]:
-    return np.random.default_rng(seed).normal(0, 0.1, (rows, round(seconds * 16000))).astype(np.float32)
+Outputs = Sequence[NDArray[Any]]
 
 
-def audio_input(audio: NDArray[np.float32]) -> InferInput:
-    tensor = InferInput("AUDIO", list(audio.shape), "FP32")
-    tensor.set_data_from_numpy(audio)
-    return tensor
+def ask(server: TritonServer, audio: NDArray[np.float32], model: str = "acoustic", **options: Any) -> Outputs:
+    """The outputs of a model for one utterance [samples] or several [rows, samples]."""
+    outputs = {"acoustic": ["LOG_PROBS", "DURATION"], "asr": ["TRANSCRIPT"]}[model]
+    return infer(server.grpc_url, model, [tensor("AUDIO", np.atleast_2d(audio))], outputs, **options)
 
 
-def infer(server: TritonServer, audio: NDArray[np.float32], model: str = "acoustic", **options: Any) -> InferResult:
-    with InferenceServerClient(server.grpc_url) as client:
-        return client.infer(model, [audio_input(audio)], **options)
-
-
-def assert_own_frames(result: InferResult, audio: NDArray[np.float32]) -> None:
-    log_probs = result.as_numpy("LOG_PROBS")
+def assert_own_frames(outputs: Outputs, audio: NDArray[np.float32]) -> None:
+    log_probs, durations = outputs
     assert log_probs.dtype == np.float32
-    for row, values in zip(audio, log_probs, strict=True):
+    rows = np.atleast_2d(audio)
+    for row, values in zip(rows, log_probs, strict=True):
         wanted = tiny_log_probs(row)
         assert values.shape == wanted.shape
         np.testing.assert_allclose(values, wanted, rtol=2e-6, atol=1e-5)
-    np.testing.assert_allclose(result.as_numpy("DURATION"), np.full((len(audio), 1), audio.shape[1] / 16000))
+    np.testing.assert_allclose(durations, np.full((len(rows), 1), rows.shape[1] / 16000))
 
 
-def metric(server: TritonServer, name: str, **labels: str) -> float:
-    """One value of the metrics page; absent counts as 0."""
-    with urlopen(f"http://{server.metrics_url}/metrics") as page:
-        lines = page.read().decode().splitlines()
-    for line in lines:
-        if line.startswith(f"{name}{{") and all(f'{key}="{value}"' in line for key, value in labels.items()):
-            return float(line.rsplit(" ", 1)[1])
-    return 0
+def metric(server: TritonServer, name: str) -> float:
+    """A value of the metrics page, summed over its labels; absent counts as 0."""
+    return read_metrics(server.metrics_url).get(name, 0)
 
 
 LENGTHS_S = [0.1, 1, 3.337, 10, 19.99, 20, 20.01, 21, 37.5, 38.02, 65]
@@ -85,33 +76,35 @@ LENGTHS_S = [0.1, 1, 3.337, 10, 19.99, 20, 20.01, 21, 37.5, 38.02, 65]
 @pytest.mark.parametrize("seconds", LENGTHS_S)
 def test_an_utterance_alone_gives_what_the_engine_gives_for_the_whole(server: TritonServer, seconds: float) -> None:
     audio = noise(seconds)
-    assert_own_frames(infer(server, audio), audio)
+    assert_own_frames(ask(server, audio), audio)
 
 
 def test_mixed_lengths_at_once_each_give_their_own(server: TritonServer) -> None:
-    audios = [noise(seconds, seed=seed) for seed, seconds in enumerate(LENGTHS_S * 3)]
+    audios = [noise(seconds, seed) for seed, seconds in enumerate(LENGTHS_S * 3)]
     with ThreadPoolExecutor(16) as pool:
-        for audio, result in zip(audios, pool.map(lambda audio: infer(server, audio), audios), strict=True):
-            assert_own_frames(result, audio)
+        for audio, outputs in zip(audios, pool.map(lambda audio: ask(server, audio), audios), strict=True):
+            assert_own_frames(outputs, audio)
 
 
-@pytest.mark.parametrize(("rows", "seconds"), [(3, 0.5), (2, 30), (64, 1)])
-def test_rows_are_utterances(server: TritonServer, rows: int, seconds: float) -> None:
-    audio = noise(seconds, rows)
-    assert_own_frames(infer(server, audio), audio)
+@pytest.mark.parametrize(("rows", "samples"), [(3, 8000), (2, 480_000), (64, 16000)])
+def test_rows_are_utterances(server: TritonServer, rows: int, samples: int) -> None:
+    audio = noise_rows(rows, samples)
+    assert_own_frames(ask(server, audio), audio)
 
 
 @pytest.mark.parametrize("samples", [1, 399])
 def test_audio_shorter_than_a_frame_has_none_and_its_text_is_empty(server: TritonServer, samples: int) -> None:
     audio = noise(samples / 16000)
-    assert infer(server, audio).as_numpy("LOG_PROBS").shape == (1, 0, 68)
-    assert infer(server, audio, "asr").as_numpy("TRANSCRIPT").tolist() == [[b""]]
+    log_probs, _ = ask(server, audio)
+    assert log_probs.shape == (1, 0, 68)
+    (transcript,) = ask(server, audio, "asr")
+    assert transcript.tolist() == [[b""]]
 
 
 def test_another_sample_rate(server: TritonServer) -> None:
-    result = infer(server, noise(2), parameters={"sample_rate": 32000})
-    assert result.as_numpy("LOG_PROBS").shape == (1, 49, 68)
-    assert result.as_numpy("DURATION").tolist() == [[1.0]]
+    log_probs, durations = ask(server, noise(2), parameters={"sample_rate": 32000})
+    assert log_probs.shape == (1, 49, 68)
+    assert durations.tolist() == [[1.0]]
 
 
 @pytest.mark.parametrize(
@@ -120,7 +113,7 @@ def test_another_sample_rate(server: TritonServer) -> None:
         (np.zeros((1, 0), np.float32), {}, "AUDIO holds no samples"),
         (np.full((2, 800), np.inf, np.float32), {}, "AUDIO holds inf at sample 0 of row 0"),
         (noise(100.1), {}, "AUDIO is 100.10 s long, the limit is 100 s"),
-        (noise(50.1, rows=2), {}, "AUDIO is 2 rows of 50.10 s, the limit is 100 s for all together"),
+        (noise_rows(2, 801_600), {}, "AUDIO is 2 rows of 50.10 s, the limit is 100 s for all together"),
         (noise(1), {"sample_rate": 999}, "`sample_rate` must be a whole number of Hz from 1000"),
         (noise(1), {"sample_rate": "a word"}, "`sample_rate` must be a whole number of Hz"),
         (noise(1), {"sample_rate": -16000}, "`sample_rate` must be a whole number of Hz"),
@@ -132,7 +125,7 @@ def test_what_the_caller_can_mend_is_said_in_one_line(
     server: TritonServer, model: str, audio: NDArray[np.float32], parameters: dict[str, Any], told: str
 ) -> None:
     with pytest.raises(InferenceServerException) as caught:
-        infer(server, audio, model, parameters=parameters)
+        ask(server, audio, model, parameters=parameters)
     assert caught.value.status() == "StatusCode.INVALID_ARGUMENT"
     assert told in caught.value.message()
     assert "\n" not in caught.value.message()
@@ -140,41 +133,34 @@ def test_what_the_caller_can_mend_is_said_in_one_line(
 
 def test_an_engine_that_is_not_loaded_is_unavailable(server: TritonServer) -> None:
     with pytest.raises(InferenceServerException, match="engine acoustic_trt is not loaded: load it beside") as caught:
-        infer(server, noise(1), parameters={"engine": "acoustic_trt"})
+        ask(server, noise(1), parameters={"engine": "acoustic_trt"})
     assert caught.value.status() == "StatusCode.UNAVAILABLE"
 
 
 def test_metrics_count_audio_rows_and_padding(server: TritonServer) -> None:
-    labels = {"model": "acoustic", "engine": "acoustic_onnx"}
-    names = [
-        "shrota_engine_batch_rows_count",
-        "shrota_engine_batch_rows_sum",
-        "shrota_engine_input_seconds_total",
-        "shrota_padded_seconds_total",
-    ]
-    before = [metric(server, name, **labels) for name in names]
-    answered = metric(server, "shrota_audio_seconds_total", model="acoustic")
-    infer(server, noise(10))
-    infer(server, noise(30, rows=2))
-    batches, rows, input_seconds, padded = (
-        metric(server, name, **labels) - old for name, old in zip(names, before, strict=True)
-    )
-    assert (batches, rows, padded) == (3, 5, 0)
-    assert input_seconds == pytest.approx(10 + 4 * 19.985)
-    assert metric(server, "shrota_audio_seconds_total", model="acoustic") - answered == pytest.approx(70)
-    assert metric(server, "shrota_pending_seconds", model="acoustic") == 0
-    assert metric(server, "shrota_engine_wall_seconds_total", **labels) > 0
+    before = read_metrics(server.metrics_url)
+    ask(server, noise(10))
+    ask(server, noise_rows(2, 480_000))
+    after = read_metrics(server.metrics_url)
+    grown = differences(before, after)
+    assert grown["shrota_engine_batch_rows_count"] == 3
+    assert grown["shrota_engine_batch_rows_sum"] == 5
+    assert grown["shrota_engine_input_seconds_total"] == pytest.approx(10 + 4 * 19.985)
+    assert grown["shrota_padded_seconds_total"] == 0
+    assert grown["shrota_engine_wall_seconds_total"] > 0
+    assert grown["shrota_audio_seconds_total"] == pytest.approx(70)
+    assert after["shrota_pending_seconds"] == 0
 
 
 def test_a_short_utterance_overtakes_a_long_file(slow_server: TritonServer) -> None:
     audio = noise(100)
     with ThreadPoolExecutor(1) as pool:
-        long = pool.submit(infer, slow_server, audio)
+        long = pool.submit(ask, slow_server, audio)
         while metric(slow_server, "shrota_pending_seconds") == 0:
             time.sleep(0.01)
         before = metric(slow_server, "shrota_engine_batch_rows_count")
         short = noise(5)
-        assert_own_frames(infer(slow_server, short), short)
+        assert_own_frames(ask(slow_server, short), short)
         assert not long.done()
         # its own, one that was being run, and one that may have begun before it arrived
         assert metric(slow_server, "shrota_engine_batch_rows_count") - before <= 3
@@ -188,27 +174,27 @@ def wait_until_idle(server: TritonServer) -> None:
         time.sleep(0.02)
 
 
-def dropped(server: TritonServer, reason: str) -> float:
-    return metric(server, "shrota_dropped_requests_total", reason=reason)
+def dropped(server: TritonServer) -> float:
+    return metric(server, "shrota_dropped_requests_total")
 
 
 def test_a_caller_that_leaves_costs_the_engine_no_further_batch(slow_server: TritonServer) -> None:
-    before, batches = dropped(slow_server, "cancelled"), metric(slow_server, "shrota_engine_batch_rows_count")
+    before, batches = dropped(slow_server), metric(slow_server, "shrota_engine_batch_rows_count")
     with pytest.raises(InferenceServerException, match="Deadline Exceeded"):
-        infer(slow_server, noise(400), client_timeout=1)
+        ask(slow_server, noise(400), timeout_s=1)
     wait_until_idle(slow_server)
-    assert dropped(slow_server, "cancelled") - before == 1
+    assert dropped(slow_server) - before == 1
     assert metric(slow_server, "shrota_engine_batch_rows_count") - batches < 20
 
 
 @pytest.mark.parametrize("model", ["acoustic", "asr"])
 def test_a_request_with_a_time_out_is_dropped_when_it_has_passed(slow_server: TritonServer, model: str) -> None:
-    before = dropped(slow_server, "unavailable")
+    before = dropped(slow_server)
     with pytest.raises(InferenceServerException, match="time-out passed before the engine had run it") as caught:
-        infer(slow_server, noise(400), model, timeout=500_000)
+        ask(slow_server, noise(400), model, timeout=500_000)
     assert caught.value.status() == "StatusCode.UNAVAILABLE"
     wait_until_idle(slow_server)
-    assert dropped(slow_server, "unavailable") - before == 1
+    assert dropped(slow_server) - before == 1
 
 
 def test_a_missing_frontend_is_told_when_the_model_is_loaded(tmp_path: Path) -> None:
@@ -228,4 +214,4 @@ def test_an_engine_of_another_stride_is_found_out(server: TritonServer, tmp_path
         TritonServer(repository, models=["acoustic", "acoustic_onnx"]) as other,
         pytest.raises(InferenceServerException, match="export the checkpoint again"),
     ):
-        infer(other, noise(1))
+        ask(other, noise(1))

@@ -1,20 +1,20 @@
 """``ctc_decoder`` by itself inside a real Triton server."""
 
 import json
-import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
-import tritonclient.grpc
 from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
 
+from benchmarks.metrics import differences, read_metrics
 from shrota_server import TritonServer
 from shrota_testing.engines import tiny_log_probs
 from shrota_testing.repository import make_repository
+from shrota_testing.triton import infer, tensor
 from shrota_testing.utterances import expected_text, noise
 
 pytestmark = pytest.mark.triton
@@ -32,20 +32,13 @@ def decode(
     server: TritonServer, log_probs: NDArray[np.float32], duration: float, parameters: dict[str, Any] | None = None
 ) -> list[dict[str, Any]]:
     """RESULT of each row of [rows, frames, vocabulary]; TRANSCRIPT must be its text."""
-    tensors = []
-    for name, values in (
-        ("LOG_PROBS", log_probs),
-        ("DURATION", np.full((log_probs.shape[0], 1), duration, np.float32)),
-    ):
-        tensors.append(tritonclient.grpc.InferInput(name, list(values.shape), "FP32"))
-        tensors[-1].set_data_from_numpy(values)
-    with tritonclient.grpc.InferenceServerClient(server.grpc_url) as client:
-        answer = client.infer("ctc_decoder", tensors, parameters=parameters)
-    results = [json.loads(row) for row in answer.as_numpy("RESULT")[:, 0]]
-    assert [row.decode("utf-8") for row in answer.as_numpy("TRANSCRIPT")[:, 0]] == [
-        result["text"] for result in results
-    ]
-    return results
+    durations = np.full((log_probs.shape[0], 1), duration, np.float32)
+    inputs = [tensor("LOG_PROBS", log_probs), tensor("DURATION", durations)]
+    outputs = infer(server.grpc_url, "ctc_decoder", inputs, ["RESULT", "TRANSCRIPT"], parameters=parameters)
+    results, transcripts = (output[:, 0] for output in outputs)
+    decoded = [json.loads(result) for result in results]
+    assert [transcript.decode("utf-8") for transcript in transcripts] == [result["text"] for result in decoded]
+    return decoded
 
 
 def log_probs_of(seconds: float, seed: int) -> NDArray[np.float32]:
@@ -53,25 +46,18 @@ def log_probs_of(seconds: float, seed: int) -> NDArray[np.float32]:
     return tiny_log_probs(noise(seconds, seed))[None].astype(np.float32)
 
 
-def counter(server: TritonServer, name: str) -> float:
-    """A counter on the metrics endpoint."""
-    with urllib.request.urlopen(f"http://{server.metrics_url}/metrics", timeout=10) as answer:
-        lines = answer.read().decode("utf-8").splitlines()
-    return sum(float(line.split()[-1]) for line in lines if line.startswith(f"{name}{{"))
-
-
 def test_requests_of_different_lengths_get_their_own_texts_and_are_counted(decoder: TritonServer) -> None:
     lengths = [0.5, 1.0, 2.0, 3.3, 7.0, 1.0]
-    before = counter(decoder, "shrota_decoded_audio_seconds_total")
+    before = read_metrics(decoder.metrics_url)
     with ThreadPoolExecutor(len(lengths)) as pool:
         futures = [
             pool.submit(decode, decoder, log_probs_of(seconds, seed), seconds) for seed, seconds in enumerate(lengths)
         ]
     texts = [future.result()[0]["text"] for future in futures]
     assert texts == [expected_text(noise(seconds, seed)) for seed, seconds in enumerate(lengths)]
-    grown = counter(decoder, "shrota_decoded_audio_seconds_total") - before
-    assert grown == pytest.approx(sum(lengths), rel=1e-3)
-    assert counter(decoder, "shrota_decode_seconds_total") > 0
+    grown = differences(before, read_metrics(decoder.metrics_url))
+    assert grown["shrota_decoded_audio_seconds_total"] == pytest.approx(sum(lengths), rel=1e-3)
+    assert grown["shrota_decode_seconds_total"] > 0
 
 
 def test_rows_are_utterances_and_no_frame_is_an_empty_text(decoder: TritonServer) -> None:

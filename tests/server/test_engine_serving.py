@@ -12,13 +12,10 @@ from tritonclient.utils import InferenceServerException
 from shrota_server import TritonServer
 from shrota_testing.engines import tiny_log_probs
 from shrota_testing.triton import engine_inputs, infer, statistics, tensor
+from shrota_testing.utterances import noise_rows
 
 pytestmark = pytest.mark.triton
 ENGINE = "acoustic_onnx"
-
-
-def noise(rows: int, samples: int, seed: int = 0) -> NDArray[np.float32]:
-    return np.random.default_rng(seed).normal(0, 0.5, (rows, samples)).astype(np.float32)
 
 
 def test_ready_means_warm_with_every_class_of_shapes(repository: Path, server: TritonServer) -> None:
@@ -29,22 +26,22 @@ def test_ready_means_warm_with_every_class_of_shapes(repository: Path, server: T
 
 
 def test_values_are_the_engine_s(server: TritonServer) -> None:
-    audio = noise(3, 16000)
+    audio = noise_rows(3, 16000)
     log_probs, num_frames = infer(server.grpc_url, ENGINE, engine_inputs(audio), ["LOG_PROBS", "NUM_FRAMES"])
     for row in range(3):
-        np.testing.assert_allclose(log_probs[row], tiny_log_probs(audio[row]), atol=1e-4)
+        np.testing.assert_allclose(log_probs[row], tiny_log_probs(audio[row]), atol=2e-5)
     np.testing.assert_array_equal(num_frames, [[49]] * 3)
 
 
 def test_only_the_output_that_was_asked_for_comes(server: TritonServer) -> None:
     with InferenceServerClient(server.grpc_url) as client:
-        result = client.infer(ENGINE, engine_inputs(noise(1, 4000)), outputs=[InferRequestedOutput("NUM_FRAMES")])
+        result = client.infer(ENGINE, engine_inputs(noise_rows(1, 4000)), outputs=[InferRequestedOutput("NUM_FRAMES")])
         assert [output.name for output in result.get_response().outputs] == ["NUM_FRAMES"]
 
 
 def test_requests_that_wait_together_run_together(server: TritonServer) -> None:
     before = statistics(server.http_url, ENGINE)
-    rows = noise(48, 32000)
+    rows = noise_rows(48, 32000)
 
     def ask(index: int) -> NDArray[np.float32]:
         (log_probs,) = infer(server.grpc_url, ENGINE, engine_inputs(rows[index : index + 1]), ["LOG_PROBS"])
@@ -58,19 +55,19 @@ def test_requests_that_wait_together_run_together(server: TritonServer) -> None:
     assert inferences == 48
     assert executions < inferences
     for answer, row in zip(answers, rows, strict=True):
-        np.testing.assert_allclose(answer, tiny_log_probs(row), atol=1e-4)
+        np.testing.assert_allclose(answer, tiny_log_probs(row), atol=2e-5)
 
 
 def test_a_request_that_the_graph_refuses_gets_one_line_and_harms_no_other(server: TritonServer) -> None:
-    good = noise(1, 16000)
+    good = noise_rows(1, 16000)
 
     def ask(index: int) -> str:
-        audio = good if index % 2 else noise(1, 100)  # too short for the convolution
+        audio = good if index % 2 else noise_rows(1, 100)  # too short for the convolution
         try:
             (log_probs,) = infer(server.grpc_url, ENGINE, engine_inputs(audio), ["LOG_PROBS"])
         except InferenceServerException as error:
             return str(error)
-        np.testing.assert_allclose(log_probs[0], tiny_log_probs(good[0]), atol=1e-4)
+        np.testing.assert_allclose(log_probs[0], tiny_log_probs(good[0]), atol=2e-5)
         return "good"
 
     with ThreadPoolExecutor(8) as pool:
@@ -84,13 +81,13 @@ def test_a_request_that_the_graph_refuses_gets_one_line_and_harms_no_other(serve
 @pytest.mark.parametrize(
     ("inputs", "text"),
     [
-        ([tensor("AUDIO", noise(1, 4000))], "expected 2 inputs but got 1"),
+        ([tensor("AUDIO", noise_rows(1, 4000))], "expected 2 inputs but got 1"),
         (
-            [tensor("AUDIO", noise(1, 4000)), tensor("NUM_SAMPLES", np.array([[4000]], np.int64))],
+            [tensor("AUDIO", noise_rows(1, 4000)), tensor("NUM_SAMPLES", np.array([[4000]], np.int64))],
             "INT32",
         ),
         (
-            [tensor("AUDIO", noise(2, 4000)), tensor("NUM_SAMPLES", np.array([[4000]], np.int32))],
+            [tensor("AUDIO", noise_rows(2, 4000)), tensor("NUM_SAMPLES", np.array([[4000]], np.int32))],
             "batch size",
         ),
     ],

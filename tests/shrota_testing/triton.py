@@ -30,11 +30,13 @@ def engine_inputs(audio: NDArray[np.float32]) -> list[InferInput]:
     return [tensor("AUDIO", audio), tensor("NUM_SAMPLES", counts)]
 
 
-def infer(url: str, model: str, inputs: list[InferInput], outputs: list[str], timeout_s: float = 30) -> list[Any]:
-    """The outputs of one request over gRPC."""
+def infer(
+    url: str, model: str, inputs: list[InferInput], outputs: list[str], timeout_s: float = 30, **options: Any
+) -> list[Any]:
+    """The outputs of one request over gRPC; ``options`` are those of Triton's client."""
     with InferenceServerClient(url) as client:
         wanted = [InferRequestedOutput(name) for name in outputs]
-        result = client.infer(model, inputs, outputs=wanted, client_timeout=timeout_s)
+        result = client.infer(model, inputs, outputs=wanted, client_timeout=timeout_s, **options)
         return [result.as_numpy(name) for name in outputs]
 
 

@@ -16,8 +16,12 @@ VOCABULARY = Vocabulary(tuple(TOKENS), 0, 4, frozenset({0, 1, 2, 3}), STRIDE / R
 
 def noise(seconds: float, seed: int = 0) -> NDArray[np.float32]:
     """White noise, [samples]: to the tiny engine as good as speech."""
-    random = np.random.default_rng(seed)
-    return random.normal(0, 0.1, round(seconds * RATE)).astype(np.float32)
+    return noise_rows(1, round(seconds * RATE), seed).reshape(-1)
+
+
+def noise_rows(rows: int, samples: int, seed: int = 0) -> NDArray[np.float32]:
+    """White noise, [rows, samples]."""
+    return np.random.default_rng(seed).normal(0, 0.1, (rows, samples)).astype(np.float32)
 
 
 def expected_text(audio: NDArray[np.float32]) -> str:

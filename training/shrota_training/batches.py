@@ -32,7 +32,10 @@ class Clip:
 
 @dataclass
 class Batch:
-    """Audio [rows, samples], normalised and zero-padded; samples [rows]; the rows' tokens joined; lengths [rows]."""
+    """Audio [rows, samples], normalised and zero-padded; samples [rows]; the rows' tokens joined; lengths [rows].
+
+    Audio and tokens are on the device, the rest on the CPU.
+    """
 
     audio: Tensor
     samples: Tensor
@@ -105,7 +108,7 @@ def load_speech(sources: Sequence[Source], vocab: dict[str, int], device: str) -
                 offset += row["samples"]
             parts.append(torch.from_numpy(part[:offset]).to(device))
             start += offset
-    if not training:
+    if not parts:
         message = f"no speech in {', '.join(str(source.folder) for source in sources)}"
         raise FileNotFoundError(message)
     return Speech(torch.cat(parts), training, development)
@@ -188,16 +191,15 @@ class BatchMaker:
         audio = torch.zeros(len(rows) * width, device=self.device)
         audio[torch.repeat_interleave(target - before, count) + steps] = picked
         audio = audio.reshape(len(rows), width)
-        samples = torch.tensor(ends, device=self.device)
+        samples = torch.tensor(ends)
         if augment:
             audio, samples = self.augmenter(audio, samples)
-        mask = torch.arange(audio.shape[1], device=self.device) < samples[:, None]
         lines = [self._line(row) for row in rows]
         return Batch(
-            normalise(audio, mask, samples),
+            normalise(audio, samples.to(self.device, non_blocking=True)),
             samples,
             torch.tensor([token for line in lines for token in line], device=self.device),
-            torch.tensor([len(line) for line in lines], device=self.device),
+            torch.tensor([len(line) for line in lines]),
         )
 
     @staticmethod
@@ -208,8 +210,9 @@ class BatchMaker:
         return line
 
 
-def normalise(audio: Tensor, mask: Tensor, samples: Tensor) -> Tensor:
-    """Give each row zero mean and unit variance over its valid part, as Wav2Vec2FeatureExtractor does; pad with 0."""
+def normalise(audio: Tensor, samples: Tensor) -> Tensor:
+    """Give each row zero mean and unit variance over its samples, as Wav2Vec2FeatureExtractor does; zeros behind."""
+    mask = torch.arange(audio.shape[1], device=audio.device) < samples[:, None]
     count = samples[:, None]
     audio = audio * mask
     centred = (audio - audio.sum(1, keepdim=True) / count) * mask

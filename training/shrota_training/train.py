@@ -1,66 +1,32 @@
 """Train `models/hindi-small` from nothing with CTC (Graves et al., 2006) for a given number of minutes.
 
 The learning rate follows the share of the time that has passed, so that a run always ends with a finished schedule.
+Several GPUs: `torchrun --nproc-per-node 2 -m shrota_training.train ...`; each has all the speech and its own batches.
 """
 
 import argparse
 import json
 import math
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from torch import Tensor
-from torch.nn import functional
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 from transformers import Wav2Vec2ForCTC
 
 from shrota_training.augment import CLEAN, USUAL
 from shrota_training.batches import Batch, BatchMaker, Clip, Source, load_speech
 from shrota_training.model import count_parameters, load_vocab, make_config, save_checkpoint
+from shrota_training.recogniser import Recogniser, frames_of, greedy, loss_of
 
 WARM_UP = 0.04
-MASK_SPAN = 10  # frames of 20 ms
 MASK_SHARE = 0.06
 MASK_FROM = 0.08  # masking begins when this share of the run is over: CTC must first leave its all-blank plateau
+PROFILE_WARM_UP, PROFILE_STEPS = 12, 20
 SHORT_UNTIL = 0.12  # until this share of the run, rows are at most 6 s long: alignment is found sooner in short ones
-
-
-def log_probs_of(model: Wav2Vec2ForCTC, batch: Batch, mask_share: float) -> tuple[Tensor, Tensor]:
-    """Return log-probabilities [rows, frames, tokens] in float32 and the valid frames [rows].
-
-    The steps are those of Wav2Vec2ForCTC.forward; the time mask is drawn on the GPU.
-    """
-    encoder = model.wav2vec2
-    features = encoder.feature_extractor(batch.audio).transpose(1, 2)
-    frames = model._get_feat_extract_output_lengths(batch.samples)  # noqa: SLF001 - it has no public name
-    hidden, _ = encoder.feature_projection(features)
-    if mask_share > 0:
-        starts = torch.rand(hidden.shape[:2], device=hidden.device) < mask_share / MASK_SPAN
-        spread = functional.max_pool1d(functional.pad(starts.float(), (MASK_SPAN - 1, 0))[:, None], MASK_SPAN, 1)[:, 0]
-        masked = encoder.masked_spec_embed.to(hidden.dtype)
-        hidden = torch.where(spread[:, :, None] > 0, masked, hidden)
-    valid = torch.arange(hidden.shape[1], device=hidden.device) < frames[:, None]
-    hidden = encoder.encoder(hidden, attention_mask=valid)[0]
-    logits = model.lm_head(model.dropout(hidden))
-    return torch.log_softmax(logits.float(), -1), frames
-
-
-def loss_of(log_probs: Tensor, frames: Tensor, batch: Batch) -> Tensor:
-    """Return the CTC loss per token, averaged over the batch."""
-    losses = functional.ctc_loss(
-        log_probs.transpose(0, 1), batch.tokens, frames, batch.token_counts, reduction="none", zero_infinity=True
-    )
-    return losses.sum() / batch.token_counts.sum()
-
-
-def greedy(log_probs: Tensor, frames: Tensor) -> list[list[int]]:
-    """Return the best path's tokens of each row, without repeats and blanks."""
-    lines = []
-    for path, count in zip(log_probs.argmax(-1).cpu(), frames.tolist(), strict=True):
-        tokens = torch.unique_consecutive(path[:count]).tolist()
-        lines.append([token for token in tokens if token > 3])
-    return lines
 
 
 def edit_distance(left: list[int], right: list[int]) -> int:
@@ -75,16 +41,16 @@ def edit_distance(left: list[int], right: list[int]) -> int:
 
 def development_error(model: Wav2Vec2ForCTC, batches: Iterator[Batch]) -> float:
     """Return the character error rate over some batches of single utterances."""
-    model.eval()
+    recogniser = Recogniser(model).eval()
     errors = length = 0
     for batch in batches:
+        frames = frames_of(model, batch.samples)
         with torch.inference_mode(), torch.autocast(batch.audio.device.type, torch.bfloat16):
-            log_probs, frames = log_probs_of(model, batch, 0.0)
+            log_probs = recogniser(batch.audio, frames, 0.0)
         references = torch.split(batch.tokens.cpu(), batch.token_counts.tolist())
         for reference, guess in zip(references, greedy(log_probs, frames), strict=True):
             errors += edit_distance(reference.tolist(), guess)
             length += len(reference)
-    model.train()
     return errors / length
 
 
@@ -133,16 +99,52 @@ def learning_rate(progress: float, peak: float) -> float:
     return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, falling))))
 
 
+class Machines:
+    """The processes that train together, each with its GPU, as torchrun starts them; one alone without it."""
+
+    def __init__(self) -> None:
+        self.rank, self.count = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+        self.device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
+        if self.device != "cpu":
+            torch.cuda.set_device(self.device)
+        if self.count > 1:
+            distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+            # what is agreed on through the CPU does not wait for the GPU
+            self.clock = distributed.new_group(backend="gloo")
+
+    @property
+    def first(self) -> bool:
+        """Whether this process is the one that reports and saves."""
+        return self.rank == 0
+
+    def wrap(self, recogniser: Recogniser) -> nn.Module:
+        """Return the recogniser with gradients that are averaged over the processes."""
+        return recogniser if self.count == 1 else DistributedDataParallel(recogniser)
+
+    def agree(self, number: float) -> float:
+        """Return the first process's number: learning rates and endings must be the same everywhere."""
+        if self.count == 1:
+            return number
+        shared = torch.tensor([number], dtype=torch.float64)
+        distributed.broadcast(shared, 0, group=self.clock)
+        return float(shared)
+
+    def wait(self) -> None:
+        """Wait until all processes have come here."""
+        if self.count > 1:
+            distributed.barrier(group=self.clock)
+
+
 class Trainer:
     """The model, its average, the optimiser and how far they have come; saved to and restored from a folder."""
 
-    def __init__(self, arguments: argparse.Namespace, device: str) -> None:
+    def __init__(self, arguments: argparse.Namespace, machines: Machines) -> None:
         self.arguments = arguments
-        self.device = device
+        self.device = machines.device
         model = Wav2Vec2ForCTC(make_config())
         if arguments.start:
             model = Wav2Vec2ForCTC.from_pretrained(arguments.start, dtype=torch.float32)
-        self.model = model.to(device).train()
+        self.model = model.to(self.device).train()
         if arguments.keep_extractor:
             self.model.freeze_feature_encoder()
         if arguments.no_dropout:
@@ -152,20 +154,22 @@ class Trainer:
         self.done_s, self.steps = 0.0, 0
         self.state_path: Path = arguments.output / "state.pt"
         if self.state_path.exists():
-            state = torch.load(self.state_path, map_location=device)
+            state = torch.load(self.state_path, map_location=self.device)
             self.model.load_state_dict(state["model"])
             self.average.model.load_state_dict(state["average"])
             self.optimiser.load_state_dict(state["optimiser"])
             self.done_s, self.steps, self.average.steps = state["done_s"], state["steps"], state["steps"]
+        self.recogniser = machines.wrap(Recogniser(self.model).train())
         arguments.output.mkdir(parents=True, exist_ok=True)
 
     def step(self, batch: Batch, progress: float) -> Tensor:
         """Learn from one batch; return its loss."""
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(progress, self.arguments.rate)
-        with torch.autocast(self.device, torch.bfloat16):
-            beginning = progress < MASK_FROM and not self.arguments.start
-            log_probs, frames = log_probs_of(self.model, batch, 0.0 if beginning else MASK_SHARE)
+        beginning = progress < MASK_FROM and not self.arguments.start
+        frames = frames_of(self.model, batch.samples)
+        with torch.autocast(batch.audio.device.type, torch.bfloat16):
+            log_probs = self.recogniser(batch.audio, frames, 0.0 if beginning else MASK_SHARE)
         loss = loss_of(log_probs, frames, batch)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -194,7 +198,8 @@ class Trainer:
 class Meter:
     """Sums losses and audio between two reports, without waiting for the GPU at each step."""
 
-    def __init__(self) -> None:
+    def __init__(self, processes: int) -> None:
+        self.processes = processes
         self.since = time.time()
         self.losses: list[Tensor] = []
         self.audio_s = 0.0
@@ -202,26 +207,28 @@ class Meter:
     def report(self, elapsed_s: float, steps: int) -> None:
         """Print the mean loss and the speed, and begin anew."""
         loss = torch.stack(self.losses).mean().item()
-        speed = self.audio_s / (time.time() - self.since)
+        speed = self.processes * self.audio_s / (time.time() - self.since)
         say(f"{elapsed_s:.0f} s: step {steps}, loss {loss:.3f}, {speed:.0f} s of audio a second")
         self.since, self.losses, self.audio_s = time.time(), [], 0.0
 
 
-def train(arguments: argparse.Namespace) -> None:
+def train(arguments: argparse.Namespace, machines: Machines) -> None:
     """Run the training loop; write the log and, from time to time, the checkpoint and the state to go on from."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(1)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-    speech = load_speech(arguments.speech, load_vocab(arguments.vocab), device)
-    trainer = Trainer(arguments, device)
-    size, kept = count_parameters(trainer.model), {name: len(clips) for name, clips in speech.development.items()}
-    say(f"{size} parameters, {len(set(speech.training))} clips, {speech.hours():.2f} h; for development {kept}")
+    speech = load_speech(arguments.speech, load_vocab(arguments.vocab), machines.device)
+    trainer = Trainer(arguments, machines)
+    torch.manual_seed(1 + machines.rank)  # the same weights everywhere until here, another dropout from here on
+    if machines.first:
+        size, kept = count_parameters(trainer.model), {name: len(clips) for name, clips in speech.development.items()}
+        say(f"{size} parameters, {len(set(speech.training))} clips, {speech.hours():.2f} h; for development {kept}")
     strength = CLEAN if arguments.clean else USUAL
-    maker = BatchMaker(speech.samples, arguments.batch_s, seed=trainer.steps, strength=strength)
+    seed = trainer.steps * machines.count + machines.rank
+    maker = BatchMaker(speech.samples, arguments.batch_s, seed=seed, strength=strength)
     start = last_check = time.time()
-    meter = Meter()
+    meter = Meter(machines.count)
     for batch in maker.training(speech.training):
-        here_s = time.time() - start
+        here_s = machines.agree(time.time() - start)
         elapsed_s = trainer.done_s + here_s
         progress = elapsed_s / (arguments.minutes * 60)
         if progress >= 1 or here_s > arguments.stop_after_s or trainer.steps >= arguments.max_steps:
@@ -229,12 +236,37 @@ def train(arguments: argparse.Namespace) -> None:
         maker.longest_row_s = 6.0 if progress < SHORT_UNTIL and not arguments.start else 20.0
         meter.losses.append(trainer.step(batch, progress))
         meter.audio_s += batch.audio.numel() / 16_000
-        if time.time() - meter.since > arguments.report_s:
+        if machines.first and time.time() - meter.since > arguments.report_s:
             meter.report(elapsed_s, trainer.steps)
-        if time.time() - last_check > arguments.check_s:
+        if machines.first and time.time() - last_check > arguments.check_s:
             trainer.check(maker, speech.development, elapsed_s)
             last_check = time.time()
-    trainer.check(maker, speech.development, trainer.done_s + time.time() - start)
+    if machines.first:
+        trainer.check(maker, speech.development, trainer.done_s + time.time() - start)
+    machines.wait()
+
+
+def profile(arguments: argparse.Namespace, machines: Machines) -> None:
+    """Print where the time of some steps goes, by kernel, and how much of it the GPU was busy."""
+    speech = load_speech(arguments.speech, load_vocab(arguments.vocab), machines.device)
+    trainer = Trainer(arguments, machines)
+    batches = BatchMaker(speech.samples, arguments.batch_s, seed=0).training(speech.training)
+    for _ in range(PROFILE_WARM_UP):
+        trainer.step(next(batches), 0.5)
+    with torch.profiler.profile() as recorded:
+        start, audio_s = time.time(), 0.0
+        for _ in range(PROFILE_STEPS):
+            batch = next(batches)
+            audio_s += batch.audio.numel() / 16_000
+            trainer.step(batch, 0.5)
+        if batch.audio.is_cuda:
+            torch.cuda.synchronize()
+        elapsed_s = time.time() - start
+    totals = recorded.key_averages()
+    busy_s = sum(row.self_device_time_total for row in totals) / 1e6
+    order = "self_cuda_time_total" if batch.audio.is_cuda else "self_cpu_time_total"
+    say(totals.table(sort_by=order, row_limit=40, max_name_column_width=70))
+    say(f"{PROFILE_STEPS} steps, {audio_s / elapsed_s:.0f} s of audio a second; GPU busy {busy_s / elapsed_s:.0%}")
 
 
 def say(line: str) -> None:
@@ -262,7 +294,10 @@ def main() -> None:
     parser.add_argument("--average-steps", type=float, default=1000.0, help="steps that the saved weights average over")
     parser.add_argument("--report-s", type=float, default=10.0)
     parser.add_argument("--check-s", type=float, default=60.0)
-    train(parser.parse_args())
+    parser.add_argument("--profile", action="store_true", help="only show where the time of a step goes")
+    arguments = parser.parse_args()
+    machines = Machines()
+    (profile if arguments.profile else train)(arguments, machines)
 
 
 if __name__ == "__main__":

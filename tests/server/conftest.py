@@ -1,4 +1,4 @@
-"""One supervised server with the tiny engine for the whole folder."""
+"""Two supervised servers for the whole folder: one with the tiny engine, one whose engine takes its time."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,5 +18,13 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def server(repository: Path) -> Iterator[TritonServer]:
     """A real Triton server that serves ``asr`` with the tiny engine."""
+    with TritonServer(repository, models=["asr", "acoustic_onnx"], supervise=True) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def slow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
+    """A server whose engine takes seconds for minutes of audio."""
+    repository = make_repository(tmp_path_factory.mktemp("slow") / "model_repository", ballast=16384)
     with TritonServer(repository, models=["asr", "acoustic_onnx"], supervise=True) as running:
         yield running

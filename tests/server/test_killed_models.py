@@ -2,23 +2,26 @@
 
 import os
 import signal
-import threading
 import time
-from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from tritonclient.grpc import InferInput
 from tritonclient.utils import InferenceServerException
 
+from shrota_client import Client, ServerUnavailableError
 from shrota_server import StoppedError, TritonServer
 from shrota_testing.engines import tiny_log_probs
-from shrota_testing.repository import make_repository
-from shrota_testing.triton import engine_inputs, infer, statistics, stub_pid, tensor, wait_until
+from shrota_testing.repository import TOKENS, make_repository
+from shrota_testing.triton import engine_inputs, infer, is_at_work, statistics, stub_pid, tensor, wait_until
+from shrota_testing.utterances import noise
 
 pytestmark = pytest.mark.triton
 MODELS = ["asr", "acoustic_onnx"]
-AUDIO = np.random.default_rng(0).normal(0, 0.5, (1, 16000)).astype(np.float32)
+AUDIO = noise(1.0)[None]
 AGAIN_S = 10
 
 
@@ -56,36 +59,63 @@ def test_the_engine_is_right_after_it_was_loaded_again(server: TritonServer) -> 
     np.testing.assert_allclose(log_probs[0], tiny_log_probs(AUDIO[0]), atol=1e-4)
 
 
-@pytest.fixture
-def slow_server(tmp_path: Path) -> Iterator[TritonServer]:
-    """A server whose engine takes seconds for minutes of audio."""
-    repository = make_repository(tmp_path / "model_repository", ballast=16384)
-    with TritonServer(repository, models=MODELS, supervise=True) as running:
-        yield running
+def ask(server: TritonServer, model: str, inputs: list[InferInput]) -> None:
+    infer(server.grpc_url, model, inputs, [])
 
 
-def test_when_acoustic_is_killed_its_callers_get_an_error_and_it_serves_again(slow_server: TritonServer) -> None:
-    long = np.zeros((1, 16000 * 1200), np.float32)
-    warm_up = statistics(slow_server.http_url, "acoustic_onnx")["execution_count"]
-    outcome: list[str] = []
+def error_of(caller: Future[Any], deadline: float) -> BaseException | None:
+    """What a caller gets before the deadline."""
+    return caller.exception(timeout=max(0, deadline - time.monotonic()))
 
-    def ask() -> None:
-        try:
-            infer(slow_server.grpc_url, "asr", [tensor("AUDIO", long)], ["TRANSCRIPT"], timeout_s=120)
-            outcome.append("answered")
-        except InferenceServerException as error:
-            outcome.append(str(error.status()))
 
-    def is_at_work() -> bool:
-        return bool(statistics(slow_server.http_url, "acoustic_onnx")["execution_count"] > warm_up)
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [("acoustic", ""), ("acoustic_onnx", "engine acoustic_onnx has ended, `shrota serve` loads it again")],
+    ids=["acoustic", "acoustic_onnx"],
+)
+def test_whoever_has_a_file_in_a_model_that_is_killed_is_told_so_at_once(
+    slow_server: TritonServer, model: str, told: str
+) -> None:
+    file = [tensor("AUDIO", np.zeros((1, 16000 * 1200), np.float32))]
+    with ThreadPoolExecutor() as pool:
+        caller = pool.submit(ask, slow_server, "asr", file)
+        assert is_at_work(slow_server.pid, "acoustic_onnx")
+        deadline = kill(slow_server, model)
+        assert not caller.done()
+        error = error_of(caller, deadline)
+    assert isinstance(error, InferenceServerException)
+    assert error.status() == "StatusCode.UNAVAILABLE"
+    assert told in error.message()
+    assert serves_again(slow_server, deadline)
 
-    caller = threading.Thread(target=ask)
-    caller.start()
-    assert wait_until(is_at_work, 30)
-    deadline = kill(slow_server, "acoustic")
-    assert outcome == []
-    caller.join(timeout=max(0, deadline - time.monotonic()))
-    assert outcome == ["StatusCode.UNAVAILABLE"]
+
+def every_frame_another_token(seconds: int) -> list[InferInput]:
+    """Inputs of the decoder that cost it much: a word of one letter in every other frame."""
+    log_probs = np.full((1, seconds * 50, len(TOKENS)), -20, np.float32)
+    letter, delimiter = len(TOKENS) - 1, TOKENS.index("|")
+    log_probs[:, ::2, letter] = log_probs[:, 1::2, delimiter] = 0
+    return [tensor("LOG_PROBS", log_probs), tensor("DURATION", np.full((1, 1), seconds, np.float32))]
+
+
+def test_whoever_has_a_request_in_the_decoder_when_it_is_killed_is_told_so_at_once(slow_server: TritonServer) -> None:
+    """By Triton itself, with an error of its own, which the client knows: one decodes, one waits for it."""
+
+    def heard() -> int:
+        return int(statistics(slow_server.http_url, "acoustic")["inference_stats"]["success"]["count"])
+
+    before = heard()
+    with ThreadPoolExecutor() as pool, Client(slow_server.grpc_url) as client:
+        decoding = pool.submit(ask, slow_server, "ctc_decoder", every_frame_another_token(7200))
+        assert is_at_work(slow_server.pid, "ctc_decoder")
+        waiting = pool.submit(client.transcribe, AUDIO[0])
+        assert wait_until(lambda: heard() > before, 10)
+        deadline = kill(slow_server, "ctc_decoder")
+        assert not decoding.done()
+        error = error_of(decoding, deadline)
+        assert isinstance(error, InferenceServerException)
+        assert error.status() == "StatusCode.INTERNAL"
+        assert "is not healthy" in error.message()
+        assert isinstance(error_of(waiting, deadline), ServerUnavailableError)
     assert serves_again(slow_server, deadline)
 
 

@@ -63,6 +63,18 @@ def stub_pid(server_pid: int, model: str) -> int:
     raise AssertionError(f"no process serves {model}")
 
 
+def is_at_work(server_pid: int, model: str) -> bool:
+    """Waits until a Python model computes: when it has used a fifth of a second of processor time since the call."""
+    process = psutil.Process(stub_pid(server_pid, model))
+
+    def used_s() -> float:
+        times = process.cpu_times()
+        return float(times.user + times.system)
+
+    before_s = used_s()
+    return wait_until(lambda: used_s() - before_s > 0.2, 30)
+
+
 def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
     """Whether the condition comes true within the time."""
     deadline = time.monotonic() + timeout_s

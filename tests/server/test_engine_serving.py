@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import Queue
 
 import numpy as np
 import pytest
@@ -9,13 +10,20 @@ from numpy.typing import NDArray
 from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput
 from tritonclient.utils import InferenceServerException
 
+from benchmarks.metrics import read_metrics
 from shrota_server import TritonServer
 from shrota_testing.engines import tiny_log_probs
-from shrota_testing.triton import engine_inputs, infer, statistics, tensor
+from shrota_testing.triton import engine_inputs, infer, is_at_work, statistics, tensor, wait_until
 from shrota_testing.utterances import noise_rows
 
 pytestmark = pytest.mark.triton
 ENGINE = "acoustic_onnx"
+
+
+def counts(server: TritonServer) -> tuple[int, int]:
+    """Rows that the engine has run, and in how many runs; Triton counts them a little after it has answered."""
+    found = statistics(server.http_url, ENGINE)
+    return found["inference_count"], found["execution_count"]
 
 
 def test_ready_means_warm_with_every_class_of_shapes(repository: Path, server: TritonServer) -> None:
@@ -40,7 +48,7 @@ def test_only_the_output_that_was_asked_for_comes(server: TritonServer) -> None:
 
 
 def test_requests_that_wait_together_run_together(server: TritonServer) -> None:
-    before = statistics(server.http_url, ENGINE)
+    rows_before, runs_before = counts(server)
     rows = noise_rows(48, 32000)
 
     def ask(index: int) -> NDArray[np.float32]:
@@ -49,13 +57,34 @@ def test_requests_that_wait_together_run_together(server: TritonServer) -> None:
 
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(ask, range(len(rows))))
-    after = statistics(server.http_url, ENGINE)
-    inferences = after["inference_count"] - before["inference_count"]
-    executions = after["execution_count"] - before["execution_count"]
-    assert inferences == 48
-    assert executions < inferences
+    assert wait_until(lambda: counts(server)[0] >= rows_before + 48, 5)
+    rows_after, runs_after = counts(server)
+    assert rows_after - rows_before == 48
+    assert runs_after - runs_before < 48
     for answer, row in zip(answers, rows, strict=True):
         np.testing.assert_allclose(answer, tiny_log_probs(row), atol=2e-5)
+
+
+def test_a_request_that_is_cancelled_while_it_waits_is_not_run(slow_server: TritonServer) -> None:
+    rows_before, runs_before = counts(slow_server)
+    ended: Queue[InferenceServerException | None] = Queue()
+
+    def end(result: object, error: InferenceServerException | None) -> None:
+        ended.put(error)
+
+    with ThreadPoolExecutor() as pool, InferenceServerClient(slow_server.grpc_url) as client:
+        running = pool.submit(infer, slow_server.grpc_url, ENGINE, engine_inputs(noise_rows(16, 320_000)), [])
+        assert is_at_work(slow_server.pid, ENGINE)
+        call = client.async_infer(ENGINE, engine_inputs(noise_rows(4, 160_000)), end)
+        assert wait_until(lambda: read_metrics(slow_server.metrics_url)["nv_inference_pending_request_count"] == 1, 5)
+        call.cancel()
+        assert "CANCELLED" in str(ended.get(timeout=5))
+        assert not running.done()
+        running.result()
+    # by its end, all that waited before it has been dealt with
+    infer(slow_server.grpc_url, ENGINE, engine_inputs(noise_rows(1, 4000)), [])
+    assert wait_until(lambda: counts(slow_server)[1] >= runs_before + 2, 5)
+    assert counts(slow_server) == (rows_before + 16 + 1, runs_before + 2)
 
 
 def test_a_request_that_the_graph_refuses_gets_one_line_and_harms_no_other(server: TritonServer) -> None:

@@ -25,8 +25,8 @@ KNOWN_PARAMETERS = {
     "arena_extend_strategy",
 }
 SESSION_PREFIX = "session."
-# Threads spin within a run: waking them for each of hundreds of operators costs some 8 % of it. As soon as the run is
-# over they stop, since the processors are then needed by tritonserver, the other models and the clients.
+# Threads spin within a run: else its operators would wake them, hundreds of times. As soon as the run is over they
+# stop, since the processors are then needed by tritonserver, the other models and the clients.
 SESSION_DEFAULTS = {"session.intra_op.allow_spinning": "1", "session.force_spinning_stop": "1"}
 # tf32 off: float32 means float32. Choice of convolutions: an exhaustive search at every new shape would cost more than
 # it gains; the heuristic one fails on the positional convolution in float16. The arena grows by what is needed, not to

@@ -124,6 +124,7 @@ class NormalizerAlone(torch.nn.Module):  # type: ignore[misc]
         self.normalizer = AudioNormalizer(normalize=True)
 
     def forward(self, audio: torch.Tensor, num_samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """AUDIO [B, T], NUM_SAMPLES [B, 1] -> [B, T, 1], NUM_SAMPLES."""
         return self.normalizer(audio, num_samples).unsqueeze(2), num_samples + 0
 
 

@@ -38,7 +38,7 @@ def blockwise_sum(values: Tensor) -> Tensor:
 
     PyTorch sums in pairs, ONNX Runtime one number after the other. Over the 277,000 samples of 17 s that made the
     deviation of an utterance wrong by some 1e-5 of itself in float32, and log-probabilities behind 11 layers by 2e-3.
-    Rounding errors of a sum in blocks grow with the length of the block and the number of blocks, not with their product.
+    Rounding errors of a sum in blocks grow with the length of a block and the number of blocks, not their product.
     """
     missing = (SUM_BLOCK - values.shape[-1] % SUM_BLOCK) % SUM_BLOCK
     blocks = nn.functional.pad(values, (0, missing)).unflatten(-1, (-1, SUM_BLOCK))

@@ -18,7 +18,7 @@ from shrota_server import TritonServer
 from shrota_server.errors import ServerError
 from shrota_testing.engines import tiny_log_probs
 from shrota_testing.repository import make_repository, set_parameter
-from shrota_testing.triton import infer, tensor
+from shrota_testing.triton import halted, infer, tensor, wait_until
 from shrota_testing.utterances import noise, noise_rows
 
 pytestmark = pytest.mark.triton
@@ -65,9 +65,9 @@ def assert_own_frames(outputs: Outputs, audio: NDArray[np.float32]) -> None:
     np.testing.assert_allclose(durations, np.full((len(rows), 1), rows.shape[1] / 16000))
 
 
-def metric(server: TritonServer, name: str) -> float:
-    """A value of the metrics page, summed over its labels; absent counts as 0."""
-    return read_metrics(server.metrics_url).get(name, 0)
+def metric(server: TritonServer, name: str, label: str = "") -> float:
+    """A value of the metrics page, summed over its (other) labels; absent counts as 0."""
+    return read_metrics(server.metrics_url, label).get(name, 0)
 
 
 LENGTHS_S = [0.1, 1, 3.337, 10, 19.99, 20, 20.01, 21, 37.5, 38.02, 65]
@@ -153,14 +153,18 @@ def test_metrics_count_audio_rows_and_padding(server: TritonServer) -> None:
 
 
 def test_a_short_utterance_overtakes_a_long_file(slow_server: TritonServer) -> None:
-    audio = noise(100)
-    with ThreadPoolExecutor(1) as pool:
+    audio, short = noise(100), noise(5)
+    with ThreadPoolExecutor(2) as pool:
         long = pool.submit(ask, slow_server, audio)
         while metric(slow_server, "shrota_pending_seconds") == 0:
             time.sleep(0.01)
-        before = metric(slow_server, "shrota_engine_batch_rows_count")
-        short = noise(5)
-        assert_own_frames(ask(slow_server, short), short)
+        with halted(slow_server.pid, "acoustic_onnx"):
+            time.sleep(0.3)  # until what the engine has already answered is dealt with
+            pending = metric(slow_server, "shrota_pending_seconds")
+            answer = pool.submit(ask, slow_server, short)
+            assert wait_until(lambda: metric(slow_server, "shrota_pending_seconds") == pytest.approx(pending + 5), 10)
+            before = metric(slow_server, "shrota_engine_batch_rows_count")
+        assert_own_frames(answer.result(), short)
         assert not long.done()
         # its own, one that was being run, and one that may have begun before it arrived
         assert metric(slow_server, "shrota_engine_batch_rows_count") - before <= 3
@@ -174,27 +178,27 @@ def wait_until_idle(server: TritonServer) -> None:
         time.sleep(0.02)
 
 
-def dropped(server: TritonServer) -> float:
-    return metric(server, "shrota_dropped_requests_total")
+def dropped(server: TritonServer, reason: str) -> float:
+    return metric(server, "shrota_dropped_requests_total", f'reason="{reason}"')
 
 
 def test_a_caller_that_leaves_costs_the_engine_no_further_batch(slow_server: TritonServer) -> None:
-    before, batches = dropped(slow_server), metric(slow_server, "shrota_engine_batch_rows_count")
+    before, batches = dropped(slow_server, "cancelled"), metric(slow_server, "shrota_engine_batch_rows_count")
     with pytest.raises(InferenceServerException, match="Deadline Exceeded"):
         ask(slow_server, noise(400), timeout_s=1)
     wait_until_idle(slow_server)
-    assert dropped(slow_server) - before == 1
+    assert dropped(slow_server, "cancelled") - before == 1
     assert metric(slow_server, "shrota_engine_batch_rows_count") - batches < 20
 
 
 @pytest.mark.parametrize("model", ["acoustic", "asr"])
 def test_a_request_with_a_time_out_is_dropped_when_it_has_passed(slow_server: TritonServer, model: str) -> None:
-    before = dropped(slow_server)
+    before = dropped(slow_server, "unavailable")
     with pytest.raises(InferenceServerException, match="time-out passed before the engine had run it") as caught:
         ask(slow_server, noise(400), model, timeout=500_000)
     assert caught.value.status() == "StatusCode.UNAVAILABLE"
     wait_until_idle(slow_server)
-    assert dropped(slow_server) - before == 1
+    assert dropped(slow_server, "unavailable") - before == 1
 
 
 def test_a_missing_frontend_is_told_when_the_model_is_loaded(tmp_path: Path) -> None:

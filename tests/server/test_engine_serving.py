@@ -13,7 +13,7 @@ from tritonclient.utils import InferenceServerException
 from benchmarks.metrics import read_metrics
 from shrota_server import TritonServer
 from shrota_testing.engines import tiny_log_probs
-from shrota_testing.triton import engine_inputs, infer, is_at_work, statistics, tensor, wait_until
+from shrota_testing.triton import engine_inputs, halted, infer, is_at_work, statistics, tensor, wait_until
 from shrota_testing.utterances import noise_rows
 
 pytestmark = pytest.mark.triton
@@ -75,11 +75,13 @@ def test_a_request_that_is_cancelled_while_it_waits_is_not_run(slow_server: Trit
     with ThreadPoolExecutor() as pool, InferenceServerClient(slow_server.grpc_url) as client:
         running = pool.submit(infer, slow_server.grpc_url, ENGINE, engine_inputs(noise_rows(16, 320_000)), [])
         assert is_at_work(slow_server.pid, ENGINE)
-        call = client.async_infer(ENGINE, engine_inputs(noise_rows(4, 160_000)), end)
-        assert wait_until(lambda: read_metrics(slow_server.metrics_url)["nv_inference_pending_request_count"] == 1, 5)
-        call.cancel()
-        assert "CANCELLED" in str(ended.get(timeout=5))
-        assert not running.done()
+        with halted(slow_server.pid, ENGINE):
+            call = client.async_infer(ENGINE, engine_inputs(noise_rows(4, 160_000)), end)
+            waiting = "nv_inference_pending_request_count"
+            assert wait_until(lambda: read_metrics(slow_server.metrics_url)[waiting] == 1, 5)
+            call.cancel()
+            assert "CANCELLED" in str(ended.get(timeout=5))
+            assert not running.done()
         running.result()
     # by its end, all that waited before it has been dealt with
     infer(slow_server.grpc_url, ENGINE, engine_inputs(noise_rows(1, 4000)), [])

@@ -16,7 +16,7 @@ from shrota_client import Client, ServerUnavailableError
 from shrota_server import StoppedError, TritonServer
 from shrota_testing.engines import tiny_log_probs
 from shrota_testing.repository import TOKENS, make_repository
-from shrota_testing.triton import engine_inputs, infer, is_at_work, statistics, stub_pid, tensor, wait_until
+from shrota_testing.triton import engine_inputs, halted, infer, is_at_work, statistics, stub_pid, tensor, wait_until
 from shrota_testing.utterances import noise
 
 pytestmark = pytest.mark.triton
@@ -107,10 +107,11 @@ def test_whoever_has_a_request_in_the_decoder_when_it_is_killed_is_told_so_at_on
     with ThreadPoolExecutor() as pool, Client(slow_server.grpc_url) as client:
         decoding = pool.submit(ask, slow_server, "ctc_decoder", every_frame_another_token(7200))
         assert is_at_work(slow_server.pid, "ctc_decoder")
-        waiting = pool.submit(client.transcribe, AUDIO[0])
-        assert wait_until(lambda: heard() > before, 10)
-        deadline = kill(slow_server, "ctc_decoder")
-        assert not decoding.done()
+        with halted(slow_server.pid, "ctc_decoder"):
+            waiting = pool.submit(client.transcribe, AUDIO[0])
+            assert wait_until(lambda: heard() > before, 10)
+            assert not decoding.done()
+            deadline = kill(slow_server, "ctc_decoder")
         error = error_of(decoding, deadline)
         assert isinstance(error, InferenceServerException)
         assert error.status() == "StatusCode.INTERNAL"

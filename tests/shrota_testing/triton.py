@@ -3,7 +3,8 @@
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,18 @@ def is_at_work(server_pid: int, model: str) -> bool:
 
     before_s = used_s()
     return wait_until(lambda: used_s() - before_s > 0.2, 30)
+
+
+@contextmanager
+def halted(server_pid: int, model: str) -> Iterator[None]:
+    """Within it, the process of a Python model stands still in whatever it does, so that a test need not be quick."""
+    process = psutil.Process(stub_pid(server_pid, model))
+    process.suspend()
+    try:
+        yield
+    finally:
+        with suppress(psutil.NoSuchProcess):
+            process.resume()
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:

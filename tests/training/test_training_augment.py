@@ -115,6 +115,13 @@ def test_stretching_moves_the_length_and_not_the_pitch(factor: float) -> None:
     assert gain_db(audio, after) == pytest.approx([0, 0], abs=1.5)
 
 
+def test_stretching_by_a_factor_that_rounds_up_to_the_last_frame_stays_within_it() -> None:
+    audio = torch.zeros(1, 10 * RATE)
+    frames = 10 * RATE // (augment.PITCH_FRAME // 4)
+    for steps in range(1_000, 1_400):
+        assert augment.stretch(audio, frames / steps * (1 - 1e-9)).shape[0] == 1
+
+
 @pytest.mark.parametrize("strength", [USUAL, CLEAN, EVERYTHING], ids=["usual", "clean", "everything"])
 def test_a_batch_stays_whole(strength: Strength) -> None:
     audio = torch.randn(6, 2 * RATE) * 0.1

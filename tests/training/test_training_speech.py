@@ -120,9 +120,9 @@ def test_sources_are_loaded_with_their_texts_and_as_often_as_they_should_come(tm
     (first / "speech-voice.jsonl").write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
     speech = load_speech([Source(first), Source.parse(f"{second}:3")], VOCAB, "cpu")
     assert [clip.tokens for clip in speech.training] == [(5,), (7,), (7,), (7,)]
-    assert [clip.tokens for clip in speech.development["a"]] == [(5, 4, 6)]
+    assert [clip.tokens for clip in speech.development[str(first)]] == [(5, 4, 6)]
     assert speech.hours() == pytest.approx(2 / 3600)
-    for clip, level in ((speech.training[0], 100), (speech.development["a"][0], 101), (speech.training[1], 200)):
+    for clip, level in ((speech.training[0], 100), (speech.development[str(first)][0], 101), (speech.training[1], 200)):
         assert speech.samples[clip.start : clip.start + clip.samples].unique().tolist() == [level]
 
 

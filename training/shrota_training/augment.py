@@ -122,7 +122,7 @@ def stretch(audio: Tensor, factor: float) -> Tensor:
     window = torch.hann_window(PITCH_FRAME, device=audio.device)
     spectrum = torch.stft(audio, PITCH_FRAME, hop, window=window, pad_mode="constant", return_complex=True)
     steps = torch.arange(0, spectrum.shape[2] - 1, factor, device=audio.device)
-    before = steps.long()
+    before = steps.long().clamp(max=spectrum.shape[2] - 2)  # rounded up, the last step would begin at the last frame
     share = (steps - before)[None, None]
     left, right = spectrum[:, :, before], spectrum[:, :, before + 1]
     advance = torch.linspace(0, math.pi * hop, spectrum.shape[1], device=audio.device)[None, :, None]

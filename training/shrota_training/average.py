@@ -36,6 +36,10 @@ def main() -> None:
     arguments = parser.parse_args()
     first, second = (load_file(folder / "model.safetensors") for folder in (arguments.first, arguments.second))
     speech = load_speech([Source(arguments.development)], load_vocab(arguments.first / "vocab.json"), "cpu")
+    if not speech.development:
+        raise SystemExit(
+            f"{arguments.development} holds no speech for development: select_plan --development chooses it"
+        )
     (clips,) = speech.development.values()
     model = Wav2Vec2ForCTC.from_pretrained(arguments.first, dtype=torch.float32)
     errors = {}

@@ -79,7 +79,7 @@ class Speech:
     training: list[Clip]
     """a clip that comes more often is in it more often"""
     development: dict[str, list[Clip]]
-    """by the name of the folder"""
+    """by folder"""
 
     def hours(self) -> float:
         """Return how long the distinct training clips are."""
@@ -102,7 +102,7 @@ def load_speech(sources: Sequence[Source], vocab: dict[str, int], device: str) -
                     break  # it is being written, or its writing was stopped
                 clip = Clip(start + offset, row["samples"], text_tokens(row["text"], vocab))
                 if row["development"]:
-                    development.setdefault(source.folder.name, []).append(clip)
+                    development.setdefault(str(source.folder), []).append(clip)
                 else:
                     training += [clip] * source.times
                 offset += row["samples"]

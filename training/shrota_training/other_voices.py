@@ -6,6 +6,7 @@ its index `.jsonl`.
 """
 
 import argparse
+import contextlib
 import gzip
 import json
 import random
@@ -71,7 +72,8 @@ def speak_with_festival(texts: Sequence[str], seed: int) -> list[Speech | None]:
         script = Path(folder) / "speak.scm"
         script.write_text(festival_script(list(zip(texts, paths, strict=True)), random.Random(seed)), encoding="utf-8")
         # an utterance that it cannot speak ends the process; what came before is good
-        subprocess.run(["festival", "--batch", str(script)], check=False, capture_output=True)
+        with contextlib.suppress(FileNotFoundError):
+            subprocess.run(["festival", "--batch", str(script)], check=False, capture_output=True)
         return [read(path) for path in paths]
 
 
@@ -82,11 +84,14 @@ def speak_with_espeak(texts: Sequence[str], seed: int) -> list[Speech | None]:
         path = Path(folder) / "line.wav"
         speech = []
         for text in texts:
-            subprocess.run(espeak_command(text, path, rng), check=True, capture_output=True)
+            path.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                subprocess.run(espeak_command(text, path, rng), check=False, capture_output=True)
             speech.append(read(path))
         return speech
 
 
+PACKAGES = {"hi_nsk": "festival and festvox-hi-nsk", "espeak": "espeak-ng"}
 SPEAKERS = {"hi_nsk": speak_with_festival, "espeak": speak_with_espeak}
 
 
@@ -143,6 +148,8 @@ def main() -> None:
     for number, (voice, wanted) in enumerate(hours.items()):
         random.Random(number).shuffle(texts)
         made = write(speak(voice, texts, wanted, 1000 * number, arguments.workers), voice, arguments.output)
+        if wanted > 0 and not made:
+            raise SystemExit(f"{voice} said nothing: install {PACKAGES[voice]}")
         print(f"{voice}: {made:.2f} h", flush=True)
 
 

@@ -27,11 +27,11 @@ def select(rows: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
         row for row in rows if not row["development"] and row["blend"] == 0 and SLOWEST <= row["speed"] <= FASTEST
     ]
     hindi = [row for row in usable if row["voice"] in HINDI]
-    others = [row for row in usable if row["voice"] not in HINDI]
-    men = [row for row in others if row["voice"].startswith(ENGLISH_MEN)]
+    men = [row for row in usable if row["voice"].startswith(ENGLISH_MEN)]
+    others = [row for row in usable if row["voice"] not in HINDI and not row["voice"].startswith(ENGLISH_MEN)]
     chosen = []
-    for number in range(min(count, len(hindi) // 2, len(men))):
-        chosen += [*hindi[2 * number : 2 * number + 2], (men if number % 2 else others)[number]]
+    for number in range(min(count, len(hindi) // 2, 2 * len(men), 2 * len(others))):
+        chosen += [*hindi[2 * number : 2 * number + 2], (men if number % 2 else others)[number // 2]]
     return chosen
 
 

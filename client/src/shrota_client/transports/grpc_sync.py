@@ -23,8 +23,9 @@ class GrpcTransport:
 
     def send(self, step: Send) -> bytes | Failure:
         """Sends the request; the RESULT string, or what went wrong."""
+        message = step.request.grpc_message(step.timeout_us)
         try:
-            answer = self._infer(step.request.grpc_message(step.timeout_us), timeout=step.timeout_s)
+            answer = self._infer(message, timeout=step.timeout_s)
         except grpc.RpcError as error:
             return failure_of(error)
         except ValueError as error:  # another thread has closed the channel

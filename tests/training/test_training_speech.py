@@ -1,5 +1,6 @@
 """Where training speech comes from: what is held out stays out, and what is loaded is what was written."""
 
+import argparse
 import gzip
 import json
 import random
@@ -135,7 +136,7 @@ def test_an_index_may_be_ahead_of_its_speech(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["folder:0", "folder:x", "folder:-1"])
 def test_a_source_that_cannot_be_read_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="how often"):
+    with pytest.raises(argparse.ArgumentTypeError, match="how often"):
         Source.parse(text)
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
+from transformers import Wav2Vec2ForCTC
 
 from shrota_testing.repository import ROOT
 from shrota_training.batches import Batch
+from shrota_training.model import make_config
 from shrota_training.other_voices import write
 from shrota_training.recogniser import Recogniser, frames_of, greedy, loss_of, spans
 
@@ -23,21 +24,7 @@ VOCAB = ROOT / "models" / "hindi-small" / "vocab.json"
 def model() -> Wav2Vec2ForCTC:
     """A model with the architecture of the bundled checkpoint, but narrow."""
     torch.manual_seed(0)
-    config = Wav2Vec2Config(
-        vocab_size=12,
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        conv_dim=(16,) * 7,
-        conv_bias=True,
-        feat_extract_norm="layer",
-        do_stable_layer_norm=True,
-        num_conv_pos_embeddings=16,
-        num_conv_pos_embedding_groups=2,
-        layerdrop=0.0,
-        pad_token_id=0,
-    )
+    config = make_config(conv_dim=(16,) * 7, hidden_size=64, layers=2, intermediate_size=64)
     return Wav2Vec2ForCTC(config).eval()
 
 

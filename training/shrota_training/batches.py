@@ -4,6 +4,7 @@ A batch is a rectangle of rows of one length between 2 and 20 seconds. Each row 
 with pauses between, so that the model learns every length that the server's windows have, and little is padding.
 """
 
+import argparse
 import json
 import random
 from collections.abc import Iterator, Sequence
@@ -60,14 +61,14 @@ class Source:
         """Read FOLDER or FOLDER:TIMES.
 
         Raises:
-            ValueError: TIMES is not a whole number of at least 1.
+            argparse.ArgumentTypeError: TIMES is not a whole number of at least 1.
         """
         folder, _, times = text.rpartition(":")
         if not folder:
             return cls(Path(text))
         if not times.isdecimal() or int(times) < 1:
             message = f"{text}: after the colon goes how often the folder's clips come, 1 or more"
-            raise ValueError(message)
+            raise argparse.ArgumentTypeError(message)
         return cls(Path(folder), int(times))
 
 

@@ -300,7 +300,10 @@ def main() -> None:
     parser.add_argument("--profile", action="store_true", help="only show where the time of a step goes")
     arguments = parser.parse_args()
     machines = Machines()
-    (profile if arguments.profile else train)(arguments, machines)
+    try:
+        (profile if arguments.profile else train)(arguments, machines)
+    except FileNotFoundError as error:
+        raise SystemExit(f"train: {error}") from error
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from shrota_training.kokoro import SPEECH_RATE, Kokoro, PhonemeTable, load_voice, phonemes, to_speech_rate
 from shrota_training.split import Split
-from shrota_training.torch_onnx import FloatKokoro
+from shrota_training.torch_onnx import TorchKokoro
 
 
 def main() -> None:
@@ -20,10 +20,10 @@ def main() -> None:
     parser.add_argument("--phonemes", type=Path, required=True, help="Kokoro's vocab.json")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--phrases", type=int, help="only so many phrases, from the end of the list")
-    parser.add_argument("--float", action="store_true", help="speak with float32 activations, as for training")
+    parser.add_argument("--torch", action="store_true", help="speak with PyTorch, as for training")
     arguments = parser.parse_args()
     split = Split.load()
-    kokoro = FloatKokoro(arguments.model) if arguments.float else Kokoro(arguments.model)
+    kokoro = TorchKokoro(arguments.model) if arguments.torch else Kokoro(arguments.model)
     table = PhonemeTable(arguments.phonemes)
     phrases = split.phrases[-(arguments.phrases or 0) :]
     spoken = [table.tokens(ipa + ".") for ipa in phonemes(phrases)]

@@ -123,19 +123,42 @@ def test_stretching_by_a_factor_that_rounds_up_to_the_last_frame_stays_within_it
 
 
 @pytest.mark.parametrize("strength", [USUAL, CLEAN, EVERYTHING], ids=["usual", "clean", "everything"])
-def test_a_batch_stays_whole(strength: Strength) -> None:
+def test_a_batch_stays_whole_and_gets_the_width_that_is_asked_for(strength: Strength) -> None:
     audio = torch.randn(6, 2 * RATE) * 0.1
     samples = torch.tensor([32_000, 31_999, 16_000, 8_000, 400, 1])
     for seed in range(12):
-        after, lengths = Augmenter(strength, seed)(audio, samples)
-        assert after.shape[0] == 6
+        augmenter = Augmenter(strength, seed)
+        tempo = augmenter.tempo()
+        after, lengths = augmenter(audio, samples, tempo, 30_000)
+        assert after.shape == (6, 30_000)
         assert torch.isfinite(after).all()
-        assert int(lengths.max()) == after.shape[1]
-        torch.testing.assert_close(lengths / after.shape[1], samples / 32_000, atol=1e-4, rtol=0)
+        expected = (samples / tempo.speed).clamp(max=30_000)
+        torch.testing.assert_close(lengths.float(), expected, atol=3, rtol=1e-3)
+
+
+def test_speech_that_is_sped_up_ends_where_it_says() -> None:
+    quiet = Strength(speed=(1.25, 1.25), speed_share=1.0, pitch_share=0.0, colour_share=0.0, reverberation_share=0.0,
+                     noise_share=0.0, telephone_share=0.0, clip_share=0.0)  # fmt: skip
+    augmenter = Augmenter(quiet, 0)
+    audio = torch.nn.functional.pad(tones(300), (0, RATE))
+    after, lengths = augmenter(audio, torch.tensor([RATE]), augmenter.tempo(), 24_000)
+    assert lengths.tolist() == [12_800]
+    assert after[0, 12_000:12_790].abs().max() > 0.4
+    assert not after[0, 12_802:].any()
+    assert after.shape == (1, 24_000)
+
+
+def test_pitch_and_speed_are_drawn_from_their_ranges() -> None:
+    augmenter = Augmenter(Strength(pitch_share=0.5, speed_share=1.0), 3)
+    tempos = [augmenter.tempo() for _ in range(400)]
+    assert all((tempo.pitch == 1) != (tempo.speed == 1) for tempo in tempos)
+    assert sum(tempo.pitch != 1 for tempo in tempos) == pytest.approx(200, abs=40)
+    assert all(0.88 <= tempo.pitch <= 1.12 and 0.88 <= tempo.speed <= 1.14 for tempo in tempos)
 
 
 def test_silence_stays_finite() -> None:
-    after, _ = Augmenter(EVERYTHING, 0)(torch.zeros(2, RATE), torch.tensor([RATE, RATE]))
+    augmenter = Augmenter(EVERYTHING, 0)
+    after, _ = augmenter(torch.zeros(2, RATE), torch.tensor([RATE, RATE]), augmenter.tempo(), RATE)
     assert torch.isfinite(after).all()
 
 
@@ -143,5 +166,6 @@ def test_a_seed_gives_the_same_again() -> None:
     results = []
     for _ in range(2):
         torch.manual_seed(1)
-        results.append(Augmenter(EVERYTHING, 5)(tones(300, 700), torch.tensor([RATE, RATE]))[0])
+        augmenter = Augmenter(EVERYTHING, 5)
+        results.append(augmenter(tones(300, 700), torch.tensor([RATE, RATE]), augmenter.tempo(), RATE)[0])
     assert torch.equal(*results)

@@ -9,14 +9,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import soundfile
+import torch
 from numpy.typing import NDArray
+from onnx import TensorProto, helper
 
-from shrota_training.batches import BatchMaker, Source, load_speech
+from shrota_training import held_out_sets
+from shrota_training.augment import CLEAN
+from shrota_training.batches import RATE, ROW_LENGTHS_S, BatchMaker, Source, load_speech
+from shrota_training.kokoro_steps import align, mean_over_time, normalise_in_style, round_to_8_bits
 from shrota_training.other_voices import ESPEAK_VARIANTS, Speech, espeak_command, festival_script, read, texts_of, write
 from shrota_training.real_speech import recordings
 from shrota_training.split import Split
+from shrota_training.synthesize import TOKEN_S, batches_of, int16_of
 
 VOCAB = {"<pad>": 0, "<s>": 1, "</s>": 2, "<unk>": 3, "|": 4, "क": 5, "ख": 6, "ग": 7}
 LETTERS = frozenset("कखगघचछजझटठडढतथदध")
@@ -156,3 +163,105 @@ def test_a_plain_batch_holds_every_clip_once_normalised_with_its_tokens(tmp_path
     assert batch.token_counts.tolist() == [1, 3]
     assert not batch.audio[0, 16_000:].any()
     assert batch.audio[0, :16_000].square().mean().item() == pytest.approx(1, abs=1e-4)
+
+
+def test_training_batches_have_the_rows_lengths_and_the_texts_of_their_clips(tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    spoken = [("क", tone(16_000)), ("क ख", tone(24_000)), ("ग ग", tone(40_000))]
+    write(((text, (audio * 32767).astype(np.int16)) for text, audio in spoken), "voice", folder)
+    speech = load_speech([Source(folder)], VOCAB, "cpu")
+    batches = BatchMaker(speech.samples, 40.0, seed=0, strengths=(CLEAN,)).training(speech.training)
+    lengths: Counter[float] = Counter()
+    for _ in range(30):
+        batch = next(batches)
+        rows, width = batch.audio.shape
+        lengths[width / RATE] += 1
+        assert rows == int(40.0 / (width / RATE))
+        assert len(batch.samples) == len(batch.token_counts) == rows
+        assert 0 < int(batch.samples.min()) <= int(batch.samples.max()) <= width
+        assert int(batch.token_counts.sum()) == len(batch.tokens)
+        for row, count in zip(batch.audio, batch.samples.tolist(), strict=True):
+            assert not row[count:].any()
+            # 1e-7 is added to the variance, as the feature extractor does: less than 1 where a row is quiet
+            assert 0.5 < row[:count].square().mean().item() < 1.001
+            assert row[:count].mean().item() == pytest.approx(0, abs=1e-4)
+    assert set(lengths) <= set(ROW_LENGTHS_S)
+    assert len(lengths) > 2
+
+
+def test_what_is_spoken_at_once_has_one_number_of_tokens_and_nothing_is_lost() -> None:
+    rng = random.Random(0)  # noqa: S311 - no secret
+    rows = [{"tokens": [1] * rng.randint(1, 30), "speed": rng.uniform(0.8, 1.25), "number": n} for n in range(500)]
+    batches = batches_of(rows, 14.0)
+    assert sorted(row["number"] for batch in batches for row in batch) == list(range(500))
+    for batch in batches:
+        (tokens,) = {len(row["tokens"]) for row in batch}
+        assert len(batch) == 1 or len(batch) * tokens * TOKEN_S <= 14.0 + 1e-9
+        assert [row["speed"] for row in batch] == sorted(row["speed"] for row in batch)
+    assert batches == batches_of(rows, 14.0)
+    sizes = [len(batch[0]["tokens"]) for batch in batches]
+    assert sizes != sorted(sizes)  # any beginning is a fair mix
+
+
+def test_speech_is_brought_to_16_khz_and_what_cannot_be_used_is_left_out() -> None:
+    time = torch.arange(24_000) / 24_000
+    speech = int16_of(0.1 * torch.sin(2 * torch.pi * 1_000 * time))
+    assert speech is not None
+    assert speech.dtype == np.int16
+    assert len(speech) == 16_000
+    assert np.abs(speech).max() == pytest.approx(0.7 * 32767, abs=1)
+    assert int(np.abs(np.fft.rfft(speech)).argmax()) == 1_000
+    assert int16_of(torch.zeros(0)) is None
+    assert int16_of(torch.zeros(24_000 * 21)) is None
+    assert int16_of(torch.full((2_400,), torch.nan)) is None
+
+
+def test_a_row_of_a_batch_is_rounded_to_8_bits_as_onnx_runtime_rounds_it_alone() -> None:
+    rows = torch.randn(3, 4, 50) * torch.tensor([0.1, 1.0, 10.0])[:, None, None]
+    rounded = round_to_8_bits(rows)
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("x", "y"))
+    nodes = [
+        helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "s", "z"]),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["y"]),
+    ]
+    graph = helper.make_model(helper.make_graph(nodes, "round", [x], [y]), opset_imports=[helper.make_opsetid("", 17)])
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    for row, result in zip(rows, rounded, strict=True):
+        (expected,) = session.run(None, {"x": row.numpy()})
+        np.testing.assert_allclose(result.numpy(), expected, atol=1e-5 * float(row.abs().max()))
+
+
+def test_rows_of_a_batch_have_the_statistics_that_they_have_alone() -> None:
+    data, share = torch.randn(2, 3, 40), torch.tensor([1.0, 0.6])
+    gain, shift, epsilon = torch.rand(2, 3, 1), torch.rand(2, 3, 1), torch.tensor(1e-5)
+    snake = (torch.full((1, 3, 1), 2.0), torch.full((1, 3, 1), 0.5))
+    together = normalise_in_style(data, share, epsilon, (gain, shift), snake)
+    alone = data[1:, :, :24]
+    normed = torch.nn.functional.instance_norm(alone) * gain[1:] + shift[1:]
+    torch.testing.assert_close(together[1:, :, :24], normed + torch.sin(2 * normed) ** 2 / 2, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(mean_over_time([data, torch.tensor([2]), share], {})[1, :, 0], alone.mean(2)[0])
+
+
+def test_the_last_token_of_a_shorter_row_lasts_until_the_longest_ends() -> None:
+    alignment, frames, share = align([torch.tensor([[1, 2, 1], [2, 3, 1]])], {})
+    assert frames.tolist() == [4, 6]
+    assert share.tolist() == pytest.approx([4 / 6, 1])
+    assert alignment.argmax(1).tolist() == [[0, 1, 1, 2, 2, 2], [0, 0, 1, 1, 1, 2]]
+    assert alignment.sum(1).unique().tolist() == [1.0]
+
+
+def test_held_out_sets_hold_every_recording_of_the_test_stations_and_its_telephone_version(tmp_path: Path) -> None:
+    rows = [("Ranchi", "x 5", 1_000.0), ("Jaipur", "क", 500.0), ("Ranchi", "ग", 5_000.0)]
+    manifest = tmp_path / "manifest.jsonl"
+    with manifest.open("w", encoding="utf-8") as lines:
+        for number, (station, text, frequency) in enumerate(rows):
+            audio = 0.5 * np.sin(2 * np.pi * frequency / RATE * np.arange(RATE))
+            soundfile.write(tmp_path / f"{number}.flac", audio, RATE)
+            lines.write(json.dumps({"audio": f"{number}.flac", "text": text, "station": station}) + "\n")
+    plain = list(held_out_sets.stations(manifest, SPLIT.test_stations))
+    assert [(row.name, row.text, row.voice) for row in plain] == [("0", "x 5", "Ranchi"), ("2", "ग", "Ranchi")]
+    minutes = held_out_sets.write(held_out_sets.by_telephone(plain), tmp_path / "telephone")
+    assert minutes == pytest.approx(2 / 60)
+    [kept, cut] = list(held_out_sets.voices(tmp_path / "telephone" / "manifest.jsonl"))
+    assert kept.audio.std() == pytest.approx(0.5 / np.sqrt(2), rel=0.05)
+    assert cut.audio.std() < 0.02  # above the telephone's band

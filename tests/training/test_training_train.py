@@ -15,7 +15,8 @@ from shrota_testing.repository import ROOT
 from shrota_training.batches import Batch
 from shrota_training.model import make_config
 from shrota_training.other_voices import write
-from shrota_training.recogniser import Recogniser, frames_of, greedy, loss_of, spans
+from shrota_training.recogniser import Recogniser, frames_of, greedy, loss_of, losses_of, spans
+from shrota_training.train import set_dropout
 
 VOCAB = ROOT / "models" / "hindi-small" / "vocab.json"
 
@@ -24,7 +25,7 @@ VOCAB = ROOT / "models" / "hindi-small" / "vocab.json"
 def model() -> Wav2Vec2ForCTC:
     """A model with the architecture of the bundled checkpoint, but narrow."""
     torch.manual_seed(0)
-    config = make_config(conv_dim=(16,) * 7, hidden_size=64, layers=2, intermediate_size=64)
+    config = make_config(conv_dim=(16,) * 7, hidden_size=64, layers=3, intermediate_size=64)
     return Wav2Vec2ForCTC(config).eval()
 
 
@@ -36,7 +37,7 @@ def test_the_way_through_the_model_is_that_of_hugging_face(model: Wav2Vec2ForCTC
     assert frames.tolist() == [49, 27, 38]
     with torch.inference_mode():
         expected = torch.log_softmax(model(audio * attention_mask, attention_mask=attention_mask).logits, -1)
-        result = Recogniser(model).eval()(audio * attention_mask, frames, 0.0)
+        result, _ = Recogniser(model).eval()(audio * attention_mask, frames, torch.tensor(0.0))
     for row, other, count in zip(result, expected, frames.tolist(), strict=True):
         torch.testing.assert_close(row[:count], other[:count], atol=1e-5, rtol=0)
 
@@ -51,21 +52,64 @@ def test_the_loss_is_that_of_hugging_face(model: Wav2Vec2ForCTC) -> None:
     )
     frames = frames_of(model, samples)
     with torch.inference_mode():
-        result = loss_of(Recogniser(model).eval()(batch.audio, frames, 0.0), frames, batch)
+        last, middle = Recogniser(model).eval()(batch.audio, frames, torch.tensor(0.0))
+        result, other = loss_of(last, frames, batch), loss_of(middle, frames, batch)
+        both, alone = losses_of((last, middle), frames, batch, 0.3)
         model.config.ctc_loss_reduction = "sum"
         expected = model(batch.audio, attention_mask=attention_mask, labels=labels).loss / 7
     torch.testing.assert_close(result, expected, atol=1e-4, rtol=0)
+    torch.testing.assert_close(alone, result)
+    torch.testing.assert_close(both, 0.7 * result + 0.3 * other)
+
+
+def test_the_middle_guess_is_that_of_the_layers_up_to_the_middle(model: Wav2Vec2ForCTC) -> None:
+    audio, samples = torch.randn(1, 8_000), torch.tensor([8_000])
+    shorter = Wav2Vec2ForCTC(model.config).eval()
+    shorter.load_state_dict(model.state_dict())
+    with torch.inference_mode():
+        _, middle = Recogniser(model).eval()(audio, frames_of(model, samples), torch.tensor(0.0))
+        shorter.wav2vec2.encoder.layers = shorter.wav2vec2.encoder.layers[:2]
+        expected = torch.log_softmax(shorter(audio).logits, -1)
+    torch.testing.assert_close(middle, expected, atol=1e-5, rtol=0)
+
+
+def test_every_gradient_is_that_of_hugging_face(model: Wav2Vec2ForCTC) -> None:
+    audio, samples = torch.randn(2, 12_000), torch.tensor([12_000, 7_000])
+    attention_mask = (torch.arange(12_000) < samples[:, None]).long()
+    frames = frames_of(model, samples)
+    weights = torch.randn(2, int(frames.max()), model.config.vocab_size)
+    weights[1, int(frames[1]) :] = 0
+
+    def gradients(log_probs: torch.Tensor) -> dict[str, torch.Tensor]:
+        model.zero_grad()
+        (log_probs * weights).sum().backward()
+        return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+
+    expected = gradients(torch.log_softmax(model(audio * attention_mask, attention_mask=attention_mask).logits, -1))
+    result = gradients(Recogniser(model).eval()(audio * attention_mask, frames, torch.tensor(0.0))[0])
+    assert result.keys() == expected.keys()
+    for name, gradient in result.items():
+        torch.testing.assert_close(gradient, expected[name], atol=1e-3, rtol=1e-3, msg=name)
+
+
+def test_dropout_is_set_where_there_is_some() -> None:
+    small = Wav2Vec2ForCTC(make_config(conv_dim=(16,) * 7, hidden_size=64, layers=1, intermediate_size=64))
+    set_dropout(small, 0.03)
+    shares = {module.p for module in small.modules() if isinstance(module, torch.nn.Dropout)}
+    assert shares == {0.0, 0.03}  # features are projected without
+    assert small.wav2vec2.encoder.layers[0].attention.dropout == 0.0
+    assert small.config.hidden_dropout == 0.1
 
 
 def test_masks_are_spans_of_about_the_share() -> None:
     torch.manual_seed(0)
     hidden = torch.zeros(200, 1000, 4)
-    masked = spans(hidden, 0.06)
+    masked = spans(hidden, torch.tensor(0.06))
     assert masked.float().mean().item() == pytest.approx(0.06, abs=0.005)
     edges = torch.nonzero(torch.diff(masked[0].int()))[:, 0]
     assert not masked[0, 0]
     assert [int(end - start) for start, end in zip(edges[::2], edges[1::2], strict=False)] == [10] * (len(edges) // 2)
-    assert not spans(hidden, 0.0).any()
+    assert not spans(hidden, torch.tensor(0.0)).any()
 
 
 def test_greedy_joins_repeats_and_leaves_special_tokens_out() -> None:

@@ -7,6 +7,7 @@ differ by row take one number a row. `Augmenter` draws which rows get what.
 import math
 import random
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ EDGE_HZ = 60.0
 MU = 255.0
 PITCH_FRAME = 512
 SILENCE = 1e-8
+TAIL_S = 0.8
 
 
 def level(audio: Tensor) -> Tensor:
@@ -52,10 +54,10 @@ def reverberate(audio: Tensor, decay_s: Tensor, direct_db: Tensor) -> Tensor:
 
     Args:
         audio: [rows, samples].
-        decay_s: [rows, 1], seconds in which the tail falls by 60 dB (RT60).
+        decay_s: [rows, 1], seconds in which the tail falls by 60 dB (RT60); what is left after 0.8 s is cut off.
         direct_db: [rows, 1], energy of the direct sound over that of the tail, in dB.
     """
-    length = int(float(decay_s.max()) * RATE)
+    length = int(TAIL_S * RATE)
     time = torch.arange(1, length + 1, device=audio.device) / RATE
     tail = torch.randn(len(audio), length, device=audio.device) * torch.exp(-math.log(1000) * time / decay_s)
     tail = tail / tail.square().sum(1, keepdim=True).sqrt().clamp(min=SILENCE) * 10 ** (-direct_db / 20)
@@ -170,16 +172,41 @@ CLEAN = Strength(
 )
 
 
+class Tempo(NamedTuple):
+    """Factors of the pitch alone, and of tempo and pitch together."""
+
+    pitch: float = 1.0
+    speed: float = 1.0
+
+
 class Augmenter:
-    """Draws what happens to the rows of a batch. Repeatable for a seed on one device, with torch's own generator."""
+    """Draws what happens to the rows of a batch. Repeatable for a seed on one device, with torch's own generator.
+
+    Batches are made in few widths, and keep them: a GPU's libraries plan anew for every shape that they have not seen,
+    which takes longer than the work.
+    """
 
     def __init__(self, strength: Strength, seed: int) -> None:
         self.strength = strength
         self.rng = random.Random(seed)
 
-    def __call__(self, audio: Tensor, samples: Tensor) -> tuple[Tensor, Tensor]:
-        """Change audio [rows, samples] whose rows hold `samples` [rows]; the batch may become shorter or longer."""
-        audio, samples = self._tempo(audio, samples)
+    def tempo(self) -> Tempo:
+        """Draw how the next batch is sped up; its rows must be as much longer before."""
+        if self.rng.random() < self.strength.pitch_share:
+            return Tempo(pitch=self.rng.uniform(*self.strength.pitch))
+        if self.rng.random() < self.strength.speed_share:
+            return Tempo(speed=self.rng.uniform(*self.strength.speed))
+        return Tempo()
+
+    def __call__(self, audio: Tensor, samples: Tensor, tempo: Tempo, width: int) -> tuple[Tensor, Tensor]:
+        """Change audio [rows, samples] whose rows hold `samples` [rows]; return it `width` samples wide."""
+        before = audio.shape[1]
+        if tempo.pitch != 1:
+            audio = resample(stretch(audio, 1 / tempo.pitch), tempo.pitch)  # longer first, then shorter and higher
+        if tempo.speed != 1:
+            audio = resample(audio, tempo.speed)
+        samples = (samples * audio.shape[1] // before).clamp(max=width)
+        audio = functional.pad(audio, (0, max(0, width - audio.shape[1])))[:, :width]
         strength = self.strength
         if strength.colour_share:
             audio = self._some(audio, colour(audio, self.rng.uniform(0.03, 0.2)), strength.colour_share)
@@ -193,15 +220,6 @@ class Augmenter:
         if self.rng.random() < min(1.0, 2 * strength.telephone_share):
             audio = self._some(audio, telephone(audio, coded=self.rng.random() < 0.8), 0.5)
         return audio, samples
-
-    def _tempo(self, audio: Tensor, samples: Tensor) -> tuple[Tensor, Tensor]:
-        width = audio.shape[1]
-        if self.rng.random() < self.strength.pitch_share:
-            factor = self.rng.uniform(*self.strength.pitch)
-            audio = resample(stretch(audio, 1 / factor), factor)  # longer first, then shorter and higher
-        elif self.rng.random() < self.strength.speed_share:
-            audio = resample(audio, self.rng.uniform(*self.strength.speed))
-        return audio, (samples * audio.shape[1] // width).clamp(max=audio.shape[1])
 
     def _noisy(self, audio: Tensor) -> Tensor:
         ratio_db = self._draw(audio, *self.strength.noise_db)

@@ -1,7 +1,7 @@
 """Training batches, made on the GPU from int16 speech that stays there.
 
-A batch is a rectangle of rows of one length between 2 and 20 seconds. Each row holds utterances one after the other
-with pauses between, so that the model learns every length that the server's windows have, and little is padding.
+A batch is a rectangle of rows of one of six lengths between 2.5 and 20 seconds. Each row holds utterances one after the
+other with pauses between, so that the model learns every length that the server's windows have, and little is padding.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shrota_training.augment import USUAL, Augmenter, Strength
+from shrota_training.augment import CLEAN, USUAL, Augmenter, Strength
 
 RATE = 16_000
 ROW_LENGTHS_S = (2.5, 4.0, 6.0, 9.0, 13.0, 20.0)
@@ -139,11 +139,18 @@ def pack(clips: Iterator[Clip], row_samples: int, rows: int, rng: random.Random)
 
 
 class BatchMaker:
-    """Makes batches of about `batch_s` seconds from speech on a device, with or without augmentation."""
+    """Makes batches of about `batch_s` seconds from speech on a device, with or without augmentation.
 
-    def __init__(self, speech: Tensor, batch_s: float, seed: int, strength: Strength = USUAL) -> None:
+    Each augmented batch is changed in one of the given strengths, all equally often. Processes that train together get
+    other clips with other seeds; with one `pace` their batches have the same shapes and effects, so that none waits.
+    """
+
+    def __init__(
+        self, speech: Tensor, batch_s: float, seed: int, strengths: Sequence[Strength] = (USUAL, CLEAN), pace: int = 0
+    ) -> None:
         self.speech = speech
-        self.augmenter = Augmenter(strength, seed)
+        self.augmenters = [Augmenter(strength, pace) for strength in strengths]
+        self.pace = random.Random(pace)
         self.batch_s = batch_s
         self.longest_row_s = ROW_LENGTHS_S[-1]
         self.rng = random.Random(seed)
@@ -160,11 +167,15 @@ class BatchMaker:
         stream = self._forever(clips)
         shortest_s = min(clip.samples for clip in clips) / RATE
         while True:
-            length_s = self.rng.choices(ROW_LENGTHS_S, ROW_LENGTH_WEIGHTS)[0]
+            length_s = self.pace.choices(ROW_LENGTHS_S, ROW_LENGTH_WEIGHTS)[0]
             if not shortest_s < length_s <= max(self.longest_row_s, shortest_s + 4):
                 continue
-            rows = pack(stream, int(length_s * RATE), max(1, int(self.batch_s / length_s)), self.rng)
-            yield self._assemble(rows, augment=True)
+            augmenter = self.pace.choice(self.augmenters)
+            tempo, width = augmenter.tempo(), int(length_s * RATE)
+            before = int(width * tempo.speed)
+            rows = pack(stream, before, max(1, int(self.batch_s / length_s)), self.rng)
+            audio, samples = augmenter(*self._assemble(rows, before, varied=True), tempo, width)
+            yield self._batch(rows, audio, samples)
 
     def plain(self, clips: Sequence[Clip]) -> Iterator[Batch]:
         """Yield every clip once, alone in its row, shortest first."""
@@ -173,38 +184,44 @@ class BatchMaker:
         ordered = sorted(clips, key=lambda clip: clip.samples)
         size = max(1, int(self.batch_s / (ordered[-1].samples / RATE)))
         for first in range(0, len(ordered), size):
-            yield self._assemble([[(0, clip)] for clip in ordered[first : first + size]], augment=False)
+            rows = [[(0, clip)] for clip in ordered[first : first + size]]
+            yield self._batch(rows, *self._assemble(rows, rows[-1][0][1].samples, varied=False))
 
-    def _assemble(self, rows: list[list[tuple[int, Clip]]], *, augment: bool) -> Batch:
+    def _assemble(
+        self, rows: Sequence[Sequence[tuple[int, Clip]]], width: int, *, varied: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Return audio [rows, width], and the rows' samples [rows] on the CPU; `varied`: in level and in silence."""
         ends = [row[-1][0] + row[-1][1].samples for row in rows]
-        if augment:
-            ends = [end + int(self.rng.choice((0.0, 0.1, 0.5)) * self.rng.random() * RATE) for end in ends]
-        width = max(ends)
+        if varied:
+            ends = [min(width, end + int(self.rng.choice((0.0, 0.1, 0.5)) * self.rng.random() * RATE)) for end in ends]
         segments = [(r * width + at, clip.samples, clip.start) for r, row in enumerate(rows) for at, clip in row]
-        table = torch.tensor(segments, device=self.device)
-        target, count, source = table.unbind(1)
+        total = sum(count for _, count, _ in segments)
+        target, count, source = torch.tensor(segments).to(self.device, non_blocking=True).unbind(1)
+
+        def for_each_sample(numbers: Tensor) -> Tensor:
+            return torch.repeat_interleave(numbers, count, output_size=total)  # which spares asking the GPU for it
+
         before = torch.cumsum(count, 0) - count
-        steps = torch.arange(int(sum(s[1] for s in segments)), device=self.device)
-        gains = 10 ** (torch.empty(len(segments), device=self.device).uniform_(-12, 0) / 20) if augment else None
-        picked = self.speech[torch.repeat_interleave(source - before, count) + steps].float() / 32768
-        if gains is not None:
-            picked = picked * torch.repeat_interleave(gains, count)
+        steps = torch.arange(total, device=self.device)
+        picked = self.speech[for_each_sample(source - before) + steps].float() / 32768
+        if varied:
+            gains = 10 ** (torch.empty(len(segments), device=self.device).uniform_(-12, 0) / 20)
+            picked = picked * for_each_sample(gains)
         audio = torch.zeros(len(rows) * width, device=self.device)
-        audio[torch.repeat_interleave(target - before, count) + steps] = picked
-        audio = audio.reshape(len(rows), width)
-        samples = torch.tensor(ends)
-        if augment:
-            audio, samples = self.augmenter(audio, samples)
+        audio[for_each_sample(target - before) + steps] = picked
+        return audio.reshape(len(rows), width), torch.tensor(ends)
+
+    def _batch(self, rows: Sequence[Sequence[tuple[int, Clip]]], audio: Tensor, samples: Tensor) -> Batch:
         lines = [self._line(row) for row in rows]
         return Batch(
             normalise(audio, samples.to(self.device, non_blocking=True)),
             samples,
-            torch.tensor([token for line in lines for token in line], device=self.device),
+            torch.tensor([token for line in lines for token in line]).to(self.device, non_blocking=True),
             torch.tensor([len(line) for line in lines]),
         )
 
     @staticmethod
-    def _line(row: list[tuple[int, Clip]]) -> list[int]:
+    def _line(row: Sequence[tuple[int, Clip]]) -> list[int]:
         line: list[int] = []
         for _, clip in row:
             line += [*([4] if line else []), *clip.tokens]

@@ -1,7 +1,8 @@
 """Decide what is spoken for training, by whom and how fast: one shuffled list, of which any beginning is a fair mix.
 
 Sources of text: phrases of the corpus, two or three phrases in a row, transcripts of the training stations, random
-words of a frequency list (so that spelling is learnt from sound and not only from known sentences), and numbers.
+words of a frequency list and walks from word to word (so that spelling is learnt from sound and not only from known
+sentences), and numbers.
 Voices: Kokoro's other Hindi voices most often, its voices of other languages, and blends of two voices, which are new
 speakers. Nothing that split.json holds out, or that comes close to it, is in the list.
 """
@@ -10,8 +11,10 @@ import argparse
 import gzip
 import json
 import random
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +60,21 @@ def word_lists(words: Sequence[str], count: int, rng: random.Random) -> Iterator
         yield " ".join(bag.pop() for _ in range(size))
 
 
+def walks(phrases: Sequence[str], count: int, rng: random.Random) -> Iterator[str]:
+    """Yield new lines that sound like Hindi: each word follows the one before it somewhere in the phrases."""
+    followers: dict[str, list[str]] = defaultdict(list)
+    for phrase in phrases:
+        for word, following in pairwise(phrase.split()):
+            followers[word].append(following)
+    starts = sorted(followers)
+    for _ in range(count):
+        line, size = [rng.choice(starts)], rng.randint(4, 12)
+        while len(line) < size and followers[line[-1]]:
+            line.append(rng.choice(followers[line[-1]]))
+        if len(line) > 2:
+            yield " ".join(line)
+
+
 def number_lines(words: Sequence[str], count: int, rng: random.Random) -> Iterator[str]:
     """Yield lines of numbers between random words."""
     for _ in range(count):
@@ -93,8 +111,9 @@ def make_lines(phrases: list[str], radio: list[str], words: list[str], size: flo
     lines: list[tuple[str, ...]] = [(phrase,) for phrase in phrases for _ in range(max(1, round(3 * size)))]
     lines += rows_of(phrases, int(7_000 * size), rng)
     lines += [(text,) for text in radio for _ in range(max(1, round(6 * size)))]
-    lines += [(line,) for line in word_lists(words, int(12_000 * size), rng)]
-    lines += [(line,) for line in number_lines(words[:4_000], int(1_500 * size), rng)]
+    lines += [(line,) for line in word_lists(words, int(24_000 * size), rng)]
+    lines += [(line,) for line in walks([*phrases, *radio], int(20_000 * size), rng)]
+    lines += [(line,) for line in number_lines(words[:4_000], int(2_500 * size), rng)]
     rng.shuffle(lines)
     return lines
 

@@ -5,6 +5,8 @@ Transformers' own forward asks the GPU several times in a step whether a mask is
 and the CTC loss fetches lengths from it; every answer empties its queue. Here all lengths are known on the CPU.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -19,37 +21,100 @@ MASKED_SCORE = -1e4  # of a frame behind the end; finite in half precision
 class Recogniser(nn.Module):
     """A Wav2Vec2ForCTC as one call, as DistributedDataParallel needs it."""
 
-    def __init__(self, model: Wav2Vec2ForCTC) -> None:
+    def __init__(self, model: Wav2Vec2ForCTC, *, compiled: bool = False) -> None:
         super().__init__()
         self.model = model
+        self.norm = torch.compile(bias_norm_gelu, dynamic=True) if compiled else bias_norm_gelu
+        if compiled:
+            for layer in model.wav2vec2.encoder.layers:
+                layer.compile(dynamic=True)  # the layers are alike: they are compiled once
 
-    def forward(self, audio: Tensor, frames: Tensor, mask_share: float) -> Tensor:
-        """Return log-probabilities [rows, frames, tokens] in float32.
+    def forward(self, audio: Tensor, frames: Tensor, mask_share: Tensor) -> tuple[Tensor, Tensor]:
+        """Return log-probabilities [rows, frames, tokens] in float32, of the last layer and of the middle one.
 
         Args:
             audio: [rows, samples], normalised.
-            frames: [rows] on the CPU: how many frames of each row are its own.
-            mask_share: of the frames, which are hidden in spans (SpecAugment's time masks); drawn on the GPU.
+            frames: [rows] on the audio's device: how many frames of each row are its own.
+            mask_share: [] there: how many of the frames are hidden in spans (SpecAugment's time masks).
         """
         base = self.model.wav2vec2
-        hidden, _ = base.feature_projection(base.feature_extractor(audio).transpose(1, 2))
+        hidden, _ = base.feature_projection(self._extract(audio))
         if self.training:
             # also where nothing is hidden: every parameter takes part in every step
             masked = base.masked_spec_embed.to(hidden.dtype)
             hidden = torch.where(spans(hidden, mask_share)[:, :, None], masked, hidden)
-        own = frames.to(hidden.device, non_blocking=True)
-        valid = torch.arange(hidden.shape[1], device=hidden.device) < own[:, None]
+        valid = torch.arange(hidden.shape[1], device=hidden.device) < frames[:, None]
         hidden = hidden * valid[:, :, None]
-        hidden = base.encoder.dropout(hidden + base.encoder.pos_conv_embed(hidden))
+        hidden = base.encoder.dropout(hidden + self._position(hidden))
         mask = torch.where(valid, 0.0, MASKED_SCORE).to(hidden.dtype)[:, None, None, :]
         mask = mask.expand(-1, 1, hidden.shape[1], -1)
-        for layer in base.encoder.layers:
+        middle = hidden
+        for number, layer in enumerate(base.encoder.layers):
             hidden = layer(hidden, attention_mask=mask)
-        logits = self.model.lm_head(self.model.dropout(base.encoder.layer_norm(hidden)))
+            if number == len(base.encoder.layers) // 2:
+                middle = hidden
+        return self._guess(hidden), self._guess(middle)
+
+    def _extract(self, audio: Tensor) -> Tensor:
+        """Return the convolutions' features [rows, frames, channels]; channels lie side by side in memory."""
+        hidden = audio[:, :, None]
+        for layer in self.model.wav2vec2.feature_extractor.conv_layers:
+            conv, norm = layer.conv, layer.layer_norm
+            image = hidden.transpose(1, 2)[
+                :, :, None
+            ]  # [rows, channels, 1, time], the last dimension in steps of channels
+            weight = conv.weight[:, :, None].contiguous(memory_format=torch.channels_last)
+            image = functional.conv2d(image, weight, None, (1, conv.stride[0]))
+            hidden = self.norm(image[:, :, 0].transpose(1, 2), conv.bias, norm.weight, norm.bias, norm.eps)
+        return hidden
+
+    def _position(self, hidden: Tensor) -> Tensor:
+        """Return the convolutional embedding of the positions [rows, frames, width]."""
+        embedding = self.model.wav2vec2.encoder.pos_conv_embed
+        conv = embedding.conv
+        kind = hidden.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
+        data, weight = hidden.transpose(1, 2).to(dtype), conv.weight.to(dtype)
+        image = GroupedConv.apply(data, weight, conv.padding[0], conv.groups)
+        image = image[:, :, : hidden.shape[1]] + conv.bias[:, None].to(image.dtype)
+        return functional.gelu(image).transpose(1, 2)
+
+    def _guess(self, hidden: Tensor) -> Tensor:
+        logits = self.model.lm_head(self.model.dropout(self.model.wav2vec2.encoder.layer_norm(hidden)))
         return torch.log_softmax(logits.float(), -1)
 
 
-def spans(like: Tensor, share: float) -> Tensor:
+class GroupedConv(torch.autograd.Function):
+    """A grouped convolution over time whose weight's gradient is a matrix product; cuDNN's takes ten times as long."""
+
+    @staticmethod
+    def forward(ctx: Any, data: Tensor, weight: Tensor, padding: int, groups: int) -> Tensor:
+        """Return the convolution [rows, channels, time + 2 padding - taps + 1], without a bias."""
+        ctx.save_for_backward(data, weight)
+        ctx.padding, ctx.groups = padding, groups
+        return functional.conv1d(data, weight, None, 1, padding, 1, groups)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of data and weight."""
+        data, weight = ctx.saved_tensors
+        taps, groups = weight.shape[2], ctx.groups
+        for_data = torch.nn.grad.conv1d_input(data.shape, weight, gradient, 1, ctx.padding, 1, groups)
+        # [rows, groups, channels, time, taps]: what each tap saw
+        seen = functional.pad(data, (ctx.padding, ctx.padding)).unflatten(1, (groups, -1)).unfold(3, taps, 1)
+        left = gradient.unflatten(1, (groups, -1)).permute(1, 2, 0, 3).flatten(2)
+        right = seen.permute(1, 0, 3, 2, 4).flatten(3).flatten(1, 2)
+        for_weight = torch.bmm(left, right).reshape(weight.shape)
+        return for_data, for_weight, None, None
+
+
+def bias_norm_gelu(hidden: Tensor, bias: Tensor, weight: Tensor, shift: Tensor, epsilon: float) -> Tensor:
+    """Return what follows a convolution of the extractor, [rows, time, channels], in the type that it came in."""
+    normed = functional.layer_norm(hidden.float() + bias, weight.shape, weight, shift, epsilon)
+    return functional.gelu(normed).to(hidden.dtype)
+
+
+def spans(like: Tensor, share: Tensor) -> Tensor:
     """Draw which frames of hidden states [rows, frames, width] are masked: about a share, in spans."""
     starts = torch.rand(like.shape[:2], device=like.device) < share / MASK_SPAN
     padded = functional.pad(starts.float(), (MASK_SPAN - 1, 0))[:, None]
@@ -63,11 +128,22 @@ def frames_of(model: Wav2Vec2ForCTC, samples: Tensor) -> Tensor:
 
 
 def loss_of(log_probs: Tensor, frames: Tensor, batch: Batch) -> Tensor:
-    """Return the CTC loss per token, averaged over the batch."""
+    """Return the CTC loss per token, averaged over the batch; the numbers of frames [rows] are on the CPU."""
     losses = functional.ctc_loss(
         log_probs.transpose(0, 1), batch.tokens, frames, batch.token_counts, reduction="none", zero_infinity=True
     )
     return losses.sum() / int(batch.token_counts.sum())
+
+
+def losses_of(both: tuple[Tensor, Tensor], frames: Tensor, batch: Batch, middle_share: float) -> tuple[Tensor, Tensor]:
+    """Return the loss to learn from, a share of it the middle layer's, and the last layer's.
+
+    Lee and Watanabe, 2021 (https://arxiv.org/abs/2102.03216).
+    """
+    last = loss_of(both[0], frames, batch)
+    if middle_share == 0:
+        return last, last
+    return (1 - middle_share) * last + middle_share * loss_of(both[1], frames, batch), last
 
 
 def greedy(log_probs: Tensor, frames: Tensor) -> list[list[int]]:

@@ -21,12 +21,12 @@ from transformers import Wav2Vec2ForCTC
 from shrota_training.augment import CLEAN, USUAL
 from shrota_training.batches import Batch, BatchMaker, Clip, Source, load_speech
 from shrota_training.model import count_parameters, load_vocab, make_config, save_checkpoint
-from shrota_training.recogniser import Recogniser, frames_of, greedy, loss_of
+from shrota_training.recogniser import Recogniser, frames_of, greedy, losses_of
 
 WARM_UP = 0.04
 MASK_SHARE = 0.06
 MASK_FROM = 0.08  # masking begins when this share of the run is over: CTC must first leave its all-blank plateau
-PROFILE_WARM_UP, PROFILE_STEPS = 12, 20
+PROFILE_WARM_UP, PROFILE_STEPS = 40, 10
 SHORT_UNTIL = 0.12  # until this share of the run, rows are at most 6 s long: alignment is found sooner in short ones
 
 
@@ -47,7 +47,9 @@ def development_error(model: Wav2Vec2ForCTC, batches: Iterator[Batch]) -> float:
     for batch in batches:
         frames = frames_of(model, batch.samples)
         with torch.inference_mode(), torch.autocast(batch.audio.device.type, torch.bfloat16):
-            log_probs = recogniser(batch.audio, frames, 0.0)
+            log_probs, _ = recogniser(
+                batch.audio, frames.to(batch.audio.device), torch.zeros((), device=batch.audio.device)
+            )
         references = torch.split(batch.tokens.cpu(), batch.token_counts.tolist())
         for reference, guess in zip(references, greedy(log_probs, frames), strict=True):
             errors += edit_distance(reference.tolist(), guess)
@@ -83,11 +85,14 @@ def optimiser_of(model: Wav2Vec2ForCTC, rate: float) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), eps=1e-8, fused=fused)
 
 
-def switch_dropout_off(model: Wav2Vec2ForCTC) -> None:
-    """Train without dropout, whose random numbers take half of the time on a CPU; the configuration keeps it."""
+def set_dropout(model: Wav2Vec2ForCTC, share: float) -> None:
+    """Train with this dropout wherever the configuration, which stays as it is, has some.
+
+    Attention weights get none: the fused kernels are slower with it.
+    """
     for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
+        if isinstance(module, torch.nn.Dropout) and module.p > 0:
+            module.p = share
     for layer in model.wav2vec2.encoder.layers:
         layer.attention.dropout = 0.0
 
@@ -130,10 +135,11 @@ class Machines:
         distributed.broadcast(shared, 0, group=self.clock)
         return float(shared)
 
-    def wait(self) -> None:
-        """Wait until all processes have come here."""
+    def finish(self) -> None:
+        """Wait until all processes have come here, and part."""
         if self.count > 1:
             distributed.barrier(group=self.clock)
+            distributed.destroy_process_group()
 
 
 class Trainer:
@@ -143,13 +149,12 @@ class Trainer:
         self.arguments = arguments
         self.device = machines.device
         model = Wav2Vec2ForCTC(make_config())
-        if arguments.start:
-            model = Wav2Vec2ForCTC.from_pretrained(arguments.start, dtype=torch.float32)
+        if arguments.from_checkpoint:
+            model = Wav2Vec2ForCTC.from_pretrained(arguments.from_checkpoint, dtype=torch.float32)
         self.model = model.to(self.device).train()
         if arguments.keep_extractor:
             self.model.freeze_feature_encoder()
-        if arguments.no_dropout:
-            switch_dropout_off(self.model)
+        set_dropout(self.model, arguments.dropout)
         self.average = Average(self.model, arguments.average_steps)
         self.optimiser = optimiser_of(self.model, arguments.rate)
         self.done_s, self.steps = 0.0, 0
@@ -160,25 +165,29 @@ class Trainer:
             self.average.model.load_state_dict(state["average"])
             self.optimiser.load_state_dict(state["optimiser"])
             self.done_s, self.steps, self.average.steps = state["done_s"], state["steps"], state["steps"]
-        self.recogniser = machines.wrap(Recogniser(self.model).train())
+        self.mask, self.no_mask = torch.tensor(MASK_SHARE, device=self.device), torch.tensor(0.0, device=self.device)
+        self.recogniser = machines.wrap(Recogniser(self.model, compiled=arguments.compile).train())
         arguments.output.mkdir(parents=True, exist_ok=True)
 
     def step(self, batch: Batch, progress: float) -> Tensor:
         """Learn from one batch; return its loss."""
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(progress, self.arguments.rate)
-        beginning = progress < MASK_FROM and not self.arguments.start
+        beginning = progress < MASK_FROM and not self.arguments.from_checkpoint
         frames = frames_of(self.model, batch.samples)
         with torch.autocast(batch.audio.device.type, torch.bfloat16):
-            log_probs = self.recogniser(batch.audio, frames, 0.0 if beginning else MASK_SHARE)
-        loss = loss_of(log_probs, frames, batch)
+            own = frames.to(batch.audio.device, non_blocking=True)
+            both = self.recogniser(batch.audio, own, self.no_mask if beginning else self.mask)
+        loss, last = losses_of(both, frames, batch, self.arguments.middle_share)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        if norm.is_cuda:  # the fused optimiser leaves out a step whose gradients are not finite
+            self.optimiser.found_inf = (~norm.isfinite()).float()
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         self.average.update(self.model)
         self.steps += 1
-        return loss.detach()
+        return last.detach()
 
     def check(self, maker: BatchMaker, development: dict[str, list[Clip]], elapsed_s: float) -> None:
         """Report the development errors of the averaged weights, and save everything."""
@@ -223,9 +232,9 @@ def train(arguments: argparse.Namespace, machines: Machines) -> None:
     if machines.first:
         size, kept = count_parameters(trainer.model), {name: len(clips) for name, clips in speech.development.items()}
         say(f"{size} parameters, {len(set(speech.training))} clips, {speech.hours():.2f} h; for development {kept}")
-    strength = CLEAN if arguments.clean else USUAL
+    strengths = (CLEAN,) if arguments.clean else (USUAL, CLEAN)
     seed = trainer.steps * machines.count + machines.rank
-    maker = BatchMaker(speech.samples, arguments.batch_s, seed=seed, strength=strength)
+    maker = BatchMaker(speech.samples, arguments.batch_s, seed=seed, strengths=strengths, pace=trainer.steps)
     start = last_check = time.time()
     meter = Meter(machines.count)
     for batch in maker.training(speech.training):
@@ -234,7 +243,7 @@ def train(arguments: argparse.Namespace, machines: Machines) -> None:
         progress = elapsed_s / (arguments.minutes * 60)
         if progress >= 1 or here_s > arguments.stop_after_s or trainer.steps >= arguments.max_steps:
             break
-        maker.longest_row_s = 6.0 if progress < SHORT_UNTIL and not arguments.start else 20.0
+        maker.longest_row_s = 6.0 if progress < SHORT_UNTIL and not arguments.from_checkpoint else 20.0
         meter.losses.append(trainer.step(batch, progress))
         meter.audio_s += batch.audio.numel() / 16_000
         if machines.first and time.time() - meter.since > arguments.report_s:
@@ -244,7 +253,7 @@ def train(arguments: argparse.Namespace, machines: Machines) -> None:
             last_check = time.time()
     if machines.first:
         trainer.check(maker, speech.development, trainer.done_s + time.time() - start)
-    machines.wait()
+    machines.finish()
 
 
 def profile(arguments: argparse.Namespace, machines: Machines) -> None:
@@ -254,20 +263,22 @@ def profile(arguments: argparse.Namespace, machines: Machines) -> None:
     batches = BatchMaker(speech.samples, arguments.batch_s, seed=0).training(speech.training)
     for _ in range(PROFILE_WARM_UP):
         trainer.step(next(batches), 0.5)
-    with torch.profiler.profile() as recorded:
+    on_gpu = speech.samples.is_cuda
+    kind = torch.profiler.ProfilerActivity.CUDA if on_gpu else torch.profiler.ProfilerActivity.CPU
+    with torch.profiler.profile(activities=[kind]) as recorded:  # both kinds at once take minutes to sum up
         start, audio_s = time.time(), 0.0
         for _ in range(PROFILE_STEPS):
             batch = next(batches)
             audio_s += batch.audio.numel() / 16_000
             trainer.step(batch, 0.5)
-        if batch.audio.is_cuda:
+        if on_gpu:
             torch.cuda.synchronize()
         elapsed_s = time.time() - start
     totals = recorded.key_averages()
     # operators on the CPU carry the time of their kernels, which have rows of their own
     kernels = [row for row in totals if row.device_type == DeviceType.CUDA and not row.is_user_annotation]
     busy_s = sum(row.self_device_time_total for row in kernels) / 1e6
-    order = "self_cuda_time_total" if batch.audio.is_cuda else "self_cpu_time_total"
+    order = "self_cuda_time_total" if on_gpu else "self_cpu_time_total"
     say(totals.table(sort_by=order, row_limit=40, max_name_column_width=70))
     say(f"{PROFILE_STEPS} steps, {audio_s / elapsed_s:.0f} s of audio a second; GPU busy {busy_s / elapsed_s:.0%}")
 
@@ -286,17 +297,21 @@ def main() -> None:
     parser.add_argument("--vocab", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--minutes", type=float, required=True, help="length of the whole schedule")
-    parser.add_argument("--start", type=Path, help="a checkpoint to begin with, instead of random weights")
+    parser.add_argument("--from-checkpoint", type=Path, help="a checkpoint to begin with, instead of random weights")
     parser.add_argument("--stop-after-s", type=float, default=1e9, help="stop earlier; the next run goes on from here")
     parser.add_argument("--max-steps", type=int, default=10**9)
     parser.add_argument("--batch-s", type=float, default=400.0)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--clean", action="store_true", help="little augmentation: no rooms, no telephones")
     parser.add_argument("--keep-extractor", action="store_true", help="do not train the convolutions on the waveform")
-    parser.add_argument("--no-dropout", action="store_true", help="twice as fast on a CPU")
+    parser.add_argument("--dropout", type=float, default=0.05, help="0 makes it twice as fast on a CPU")
     parser.add_argument("--average-steps", type=float, default=1000.0, help="steps that the saved weights average over")
+    parser.add_argument("--middle-share", type=float, default=0.3, help="share of the loss that the middle layer has")
     parser.add_argument("--report-s", type=float, default=10.0)
     parser.add_argument("--check-s", type=float, default=60.0)
+    parser.add_argument(
+        "--compile", action="store_true", help="let torch.compile join operations; takes a minute first"
+    )
     parser.add_argument("--profile", action="store_true", help="only show where the time of a step goes")
     arguments = parser.parse_args()
     machines = Machines()

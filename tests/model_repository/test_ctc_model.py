@@ -17,7 +17,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The decoder, as Triton would load it."""
     decoder = make_repository(tmp_path / "model_repository") / "ctc_decoder"
     loaded = load_model(decoder / "1" / "model.py", monkeypatch).TritonPythonModel()
-    loaded.initialize({"model_repository": str(decoder), "model_version": "1"})
+    loaded.initialize({"model_repository": str(decoder), "model_version": "1", "model_config": "{}"})
     return loaded
 
 
@@ -30,7 +30,8 @@ def request(seed: int) -> Request:
 def test_a_request_that_is_cancelled_while_its_neighbours_are_decoded_costs_nothing(model: Any) -> None:
     first, gone, last = request(1), request(2), request(3)
     gone.is_cancelled = lambda: first.was_read
-    responses = model.execute([first, gone, last])
+    model.execute([first, gone, last])
+    responses = [each.wait() for each in (first, gone, last)]
     assert responses[1].error == TritonError("the request was cancelled", TritonError.CANCELLED)
     assert not gone.was_read
     for response, seed in ((responses[0], 1), (responses[2], 3)):

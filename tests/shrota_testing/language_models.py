@@ -1,5 +1,7 @@
-"""A tiny KenLM language model in ARPA format."""
+"""Tiny KenLM language models."""
 
+import base64
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,3 +20,20 @@ def write_arpa(path: Path, words: Mapping[str, float]) -> Path:
     """Writes such a model."""
     path.write_text(arpa(words), encoding="utf-8")
     return path
+
+
+BINARY_WORDS = ["नाम", "काम"]
+"""Of the binary, in its order."""
+
+
+def write_binary(path: Path) -> Path:
+    """Writes what KenLM's ``build_binary trie`` makes of two words and two bigrams."""
+    path.write_bytes(zlib.decompress(base64.b64decode(BINARY)))
+    return path
+
+
+BINARY = (
+    "eNrLzU0sUMjJVcgoKSmw0tfPzkhNTMtMzUnRS87P1U/OT0lVSMsvyk0sUShLLSrOzM9TMOViQIAGeyCxnxFI/AcCkAgjVIYJTB6w"
+    "Z4KKgTArihwEsEDpgjrFvZZtpQz/vjzdfHzVBpbtNoWX+nsSRLlyvn+sLX6QjdCx4ADIYiQjGGbNnLkPiXsAld+wH50PIhgZUAET"
+    "A3YAVPfD19j4MjuyoE1pXrYdg02xHcODJSseLNn3YMk6IGsqlGWjD5QAALbaSnw="
+)

@@ -10,7 +10,7 @@ import json
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +27,13 @@ from shrota_decoder.parameters import Parameters
 from shrota_decoder.settings import load_settings
 from shrota_decoder.vocabulary import Vocabulary
 
-WAITING_PER_THREAD = 2
-"""Beam searches that have been taken from Triton's queue, for each that runs: no thread waits for work."""
-
 
 class TritonPythonModel:
     """Decodes each request by itself; one that cannot be decoded is refused and harms no other.
 
-    Greedy requests are answered at once, one after the other: each takes milliseconds. Beam searches run beside them in
-    threads, as the library needs no lock of Python's. When enough of them wait, ``execute`` does, and Triton's queue
-    holds the rest.
+    Greedy requests are answered at once, one after the other: each takes milliseconds. Beam searches run in threads,
+    as the library needs no lock of Python's, and each is answered when it is done. ``execute`` returns when all are:
+    requests whose ``execute`` has returned Triton would forget if this process died.
     """
 
     def initialize(self, args: dict[str, str]) -> None:
@@ -50,12 +47,11 @@ class TritonPythonModel:
         except (SettingsError, RequestRefusedError) as error:
             raise pb_utils.TritonModelException(str(error)) from None
         self.threads = ThreadPoolExecutor(settings.threads, "beam")
-        self.places = threading.BoundedSemaphore(settings.threads * (1 + WAITING_PER_THREAD))
         self.decode_seconds = Counter("shrota_decode_seconds_total", "Seconds spent in decoding")
         self.audio_seconds = Counter("shrota_decoded_audio_seconds_total", "Seconds of audio decoded")
 
     def execute(self, requests: list[Any]) -> list[None]:
-        """Answers the greedy requests and hands the others to the threads; blocks while too many wait."""
+        """Answers every request, those that cost little first."""
         searches = []
         for request in requests:
             sender = request.get_response_sender()
@@ -68,20 +64,15 @@ class TritonPythonModel:
                 send(sender, self.respond(request, parameters))
             else:
                 searches.append((request, sender, parameters))
-        for search in searches:
-            self.places.acquire()
-            self.threads.submit(self.run_search, *search)
+        wait([self.threads.submit(self.search, *each) for each in searches])
         return [None] * len(requests)
 
-    def run_search(self, request: Any, sender: Any, parameters: Parameters) -> None:
-        """Answers one request in a thread."""
-        try:
-            send(sender, self.respond(request, parameters))
-        finally:
-            self.places.release()
+    def search(self, request: Any, sender: Any, parameters: Parameters) -> None:
+        """Answers one request, in a thread."""
+        send(sender, self.respond(request, parameters))
 
     def finalize(self) -> None:
-        """Ends the searches that run."""
+        """Ends the threads."""
         self.threads.shutdown()
 
     def respond(self, request: Any, parameters: Parameters) -> Any:

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from shrota_decoder.checks import check_durations, check_log_probs
 from shrota_decoder.decoder import Decoder
-from shrota_decoder.errors import RequestRefusedError, SettingsError
+from shrota_decoder.errors import RequestCancelledError, RequestRefusedError, SettingsError
 from shrota_decoder.language_model import find_language_model
 from shrota_decoder.parameters import Parameters
 from shrota_decoder.settings import load_settings
@@ -77,10 +77,12 @@ class TritonPythonModel:
 
     def respond(self, request: Any, parameters: Parameters) -> Any:
         """The response to one request; its error, where there is one, is its own."""
-        if request.is_cancelled():
-            return failure("the request was cancelled", pb_utils.TritonError.CANCELLED)
         try:
+            if request.is_cancelled():
+                raise RequestCancelledError("the request was cancelled")  # noqa: TRY301 - as if in a segment
             return self.decode(request, parameters)
+        except RequestCancelledError as error:
+            return failure(str(error), pb_utils.TritonError.CANCELLED)
         except RequestRefusedError as error:
             return failure(str(error), pb_utils.TritonError.INVALID_ARG)
         except Exception as error:  # noqa: BLE001 - whatever it is, it must reach one caller only
@@ -93,6 +95,7 @@ class TritonPythonModel:
 
         Raises:
             RequestRefusedError: What the request brings cannot be decoded.
+            RequestCancelledError: Its caller has gone while it was decoded.
         """
         started = time.perf_counter()
         log_probs = pb_utils.get_input_tensor_by_name(request, "LOG_PROBS").as_numpy()
@@ -101,7 +104,7 @@ class TritonPythonModel:
         check_durations(durations)
         self.decoder.prepare(parameters)
         results = [
-            self.decoder.decode(row, float(duration), parameters)
+            self.decoder.decode(row, float(duration), parameters, request.is_cancelled)
             for row, duration in zip(log_probs, durations, strict=True)
         ]
         response = pb_utils.InferenceResponse(

@@ -2,7 +2,7 @@
 
 import heapq
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from shrota_decoder import greedy
 from shrota_decoder.alignment import align, frames_needed, token_ids
 from shrota_decoder.beam import BeamSearch, Reading
+from shrota_decoder.errors import RequestCancelledError
 from shrota_decoder.hotwords import weigh
 from shrota_decoder.language_model import LanguageModel
 from shrota_decoder.parameters import Parameters, read_parameters
@@ -48,15 +49,23 @@ class Decoder:
         """A request's parameters, checked as in ``parameters.read_parameters``."""
         return read_parameters(values, self._settings.defaults, self._settings.limits)
 
-    def decode(self, log_probs: NDArray[np.float32], duration: float, parameters: Parameters) -> Result:
+    def decode(
+        self,
+        log_probs: NDArray[np.float32],
+        duration: float,
+        parameters: Parameters,
+        is_cancelled: Callable[[], bool] = lambda: False,
+    ) -> Result:
         """One utterance's transcript.
 
         Args:
             log_probs: Natural log of the token probabilities, [frames, vocabulary]; no frame at all is allowed.
             duration: Seconds of audio.
             parameters: What the request asks for; it has been prepared for.
+            is_cancelled: Whether nobody waits for it any more; asked before each segment of a beam search.
 
         Raises:
+            RequestCancelledError: It was cancelled.
             RequestRefusedError: A hotword cannot be spelled with the vocabulary.
         """
         if parameters.beam_width == 1:
@@ -66,7 +75,11 @@ class Decoder:
             return greedy.decode(log_probs, duration, self._vocabulary)
         starts = segment_starts(log_probs, self._longest, self._vocabulary)
         segments = [log_probs[start:end] for start, end in itertools.pairwise([*starts, log_probs.shape[0]])]
-        readings = [self._beams.search(segment, parameters, hotwords) or [Reading((), 0.0)] for segment in segments]
+        readings = []
+        for segment in segments:
+            if is_cancelled():
+                raise RequestCancelledError("the request was cancelled")
+            readings.append(self._beams.search(segment, parameters, hotwords) or [Reading((), 0.0)])
         path = self._align(segments, [each[0].words for each in readings])
         result = greedy.describe(log_probs, path, duration, self._vocabulary)
         if parameters.n_best == 1:

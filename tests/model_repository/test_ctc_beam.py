@@ -275,6 +275,14 @@ def test_long_audio_is_cut_between_words_and_loses_none() -> None:
     assert [each.text.split().count("राम") for each in result.alternatives] == [5, 4, 4]
 
 
+@pytest.mark.parametrize("wide_first", [True, False])
+def test_the_widest_pause_of_the_second_half_is_chosen(wide_first: bool) -> None:
+    pauses = ("___|____", "_|_") if wide_first else ("_|_", "___|____")
+    path = f"क____|____म{'कम' * 10}{pauses[0]}का{pauses[1]}{'मक' * 20}"
+    cut = path.index("___|____", 20) + 4
+    assert segment_starts(log_probs_of(path), 50, VOCABULARY)[1] == cut
+
+
 def test_audio_without_a_pause_is_cut_all_the_same() -> None:
     path = "कम" * 60
     assert segment_starts(log_probs_of(path), 50, VOCABULARY) == [0, 50, 100]

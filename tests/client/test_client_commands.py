@@ -24,6 +24,7 @@ from shrota_client.commands.options import parse_parameter
 from shrota_client.commands.transcribe import transcribe
 from shrota_client.failures import NO_CONNECTION, Failure, error_of
 from shrota_decoder.parameters import Limits, Parameters, read_parameters
+from shrota_testing import fake_triton
 from shrota_testing.fake_triton import Answer, FakeTriton, Seen, serve
 
 TEXTS = {1: "एक", 2: "मेरा नाम राम है", 3: "तीन"}
@@ -240,6 +241,133 @@ def test_mistakes_are_one_line(shrota: Shrota, server: str, folder: Path, argume
     assert shrota.err.count("\n") == 1
 
 
+DECODER_OPTIONS = [
+    *("--beam-width", "32"),
+    *("--lm-weight", "0.1"),
+    *("--word-score", "-1"),
+    *("--hotword", "राम", "--hotword", "सीता:2.5"),
+    *("--hotword-weight", "8"),
+    *("--n-best", "3"),
+    "--no-words",
+]
+DECODER_PARAMETERS = {
+    "beam_width": 32,
+    "lm_weight": 0.1,
+    "word_score": -1.0,
+    "hotwords": '["राम", ["सीता", 2.5]]',
+    "hotword_weight": 8.0,
+    "n_best": 3,
+    "words": False,
+}
+
+
+@pytest.mark.parametrize("scheme", ["grpc", "http"])
+@pytest.mark.parametrize("command", [["transcribe", "1.wav"], ["score", "set.jsonl"]])
+def test_options_of_the_decoder_become_request_parameters(
+    shrota: Shrota, folder: Path, fake: FakeTriton, scheme: str, command: list[str]
+) -> None:
+    with serve(scheme, fake) as url:
+        assert shrota(*command, "--server", url, "--engine", "acoustic_trt", *DECODER_OPTIONS) == 0
+    for seen in fake.seen:
+        del seen.parameters["timeout"]
+        assert seen.parameters == {**DECODER_PARAMETERS, "engine": "acoustic_trt"}
+        assert {name: type(seen.parameters[name]) for name in DECODER_PARAMETERS} == {
+            name: type(value) for name, value in DECODER_PARAMETERS.items()
+        }
+    assert len(fake.seen) == (1 if command[0] == "transcribe" else 3)
+
+
+def test_hotwords_of_a_file_are_added_to_those_of_the_command(
+    shrota: Shrota, server: str, folder: Path, fake: FakeTriton
+) -> None:
+    Path("names.txt").write_text("काशी:8\n\nराम मनोहर\n", encoding="utf-8")
+    assert shrota("transcribe", "1.wav", "--hotwords-file", "names.txt", "--hotword", "राम") == 0
+    assert fake.seen[0].parameters["hotwords"] == '["राम", ["काशी", 8.0], "राम मनोहर"]'
+
+
+def test_json_shows_the_alternatives(
+    shrota: Shrota, server: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alternatives = [{"text": "एक", "score": -1.5}, {"text": "नेक", "score": -2.5}]
+
+    def tensor(text: str, duration: float) -> bytes:
+        """What a server answers to n_best=2 and words=false."""
+        fields = {"text": text, "confidence": 0.5, "duration": duration, "words": [], "alternatives": alternatives}
+        content = json.dumps(fields).encode()
+        return len(content).to_bytes(4, "little") + content
+
+    monkeypatch.setattr(fake_triton, "result_tensor", tensor)
+    for output_format in ("json", "jsonl"):
+        assert shrota("transcribe", "1.wav", "-f", output_format, "--n-best", "2", "--no-words") == 0
+        fields = json.loads(shrota.out)
+        (each,) = fields if output_format == "json" else [fields]
+        assert each["alternatives"] == alternatives
+        assert each["words"] == []
+    assert shrota("transcribe", "1.wav", "--n-best", "2", "--no-words") == 0
+    assert shrota.out == "एक\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--beam-width", "0"], "beam_width is 0: give 1 or more"),
+        (["--beam-width", "9" * 30], "the request parameter 'beam_width' does not fit into 64 bits: " + "9" * 30),
+        (["--n-best", "0"], "n_best is 0: give 1 or more"),
+        (
+            ["--n-best", "3", "--beam-width", "2"],
+            "n_best is 3, but a search with beam_width 2 ends with no more than 2: raise beam_width, or lower n_best",
+        ),
+        (["--lm-weight", "nan"], "lm_weight is no finite number: give one"),
+        (["--word-score", "-inf"], "word_score is no finite number: give one"),
+        (["--hotword", ""], "a hotword is empty: give a word or phrase, or leave it out"),
+        (
+            ["--hotword", "राम:x1"],
+            "the hotword 'राम:x1' has no number after its colon: write WORD or WORD:BOOST, such as काशी:8",
+        ),
+        (
+            ["--hotword", "\udcff"],
+            "the request parameter 'hotwords' is '[\"\\udcff\"]', which is not UTF-8: write it again",
+        ),
+        (["--hotwords-file", "missing.txt"], "cannot read missing.txt: No such file or directory"),
+        (["--hotwords-file", "1.wav"], "1.wav is not UTF-8 at byte 4: convert it"),
+        (
+            ["--beam-width", "2", "-p", "beam_width=2"],
+            "beam_width is given twice, as a request parameter and for the decoder: give it once",
+        ),
+    ],
+)
+@pytest.mark.parametrize("command", [["transcribe", "1.wav"], ["score", "set.jsonl"]])
+@pytest.mark.usefixtures("server", "folder")
+def test_mistakes_in_options_of_the_decoder_are_one_line(
+    shrota: Shrota, fake: FakeTriton, command: list[str], arguments: list[str], message: str
+) -> None:
+    assert shrota(*command, *arguments) == 1
+    assert shrota.err == f"shrota: error: {message}\n"
+    assert shrota.out == ""
+    assert fake.seen == []
+
+
+@pytest.mark.parametrize("option", ["--beam-width", "--n-best", "--lm-weight", "--word-score", "--hotword-weight"])
+def test_options_of_the_decoder_that_are_no_numbers(shrota: Shrota, server: str, folder: Path, option: str) -> None:
+    assert shrota("transcribe", "1.wav", option, "wide") == 2
+    assert shrota.err.splitlines()[-1].startswith(f"Error: Invalid value for '{option}': 'wide' is not a valid ")
+
+
+@pytest.mark.parametrize("output_format", ["srt", "vtt"])
+@pytest.mark.parametrize("option", [["--no-words"], ["-p", "words=false"]])
+@pytest.mark.usefixtures("server", "folder")
+def test_subtitles_need_the_times_of_words(
+    shrota: Shrota, fake: FakeTriton, output_format: str, option: list[str]
+) -> None:
+    assert shrota("transcribe", "1.wav", "-f", output_format, "-o", "out.srt", *option) == 1
+    assert shrota.err == (
+        f"shrota: error: {output_format} needs the times of words: leave out --no-words (words=false), "
+        "or choose another format\n"
+    )
+    assert fake.seen == []
+    assert not Path("out.srt").exists()
+
+
 def test_subtitles_into_a_folder(shrota: Shrota, server: str, folder: Path) -> None:
     assert shrota("transcribe", "set.jsonl", "-f", "vtt", "-o", "out/") == 0
     assert sorted(path.name for path in Path("out").iterdir()) == ["1.vtt", "2.vtt", "3.vtt"]
@@ -291,9 +419,20 @@ def test_transcripts_that_do_not_cover_the_manifest(shrota: Shrota, folder: Path
     assert "heard.jsonl, line 1: it failed (no such file): transcribe 1.wav again" in shrota.err
 
 
-def test_a_server_and_transcripts_exclude_each_other(shrota: Shrota, folder: Path) -> None:
-    assert shrota("score", "set.jsonl", "--hypotheses", "x.jsonl", "--server", "127.0.0.1:9") == 2
-    assert "exclude each other" in shrota.err
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["--server", "127.0.0.1:9"], "--server"),
+        (["-p", "beam_width=8"], "--parameter"),
+        (["--hotword", "राम"], "--hotword"),
+        (["--no-words"], "--no-words"),
+    ],
+)
+def test_options_of_a_server_and_transcripts_exclude_each_other(
+    shrota: Shrota, folder: Path, arguments: list[str], name: str
+) -> None:
+    assert shrota("score", "set.jsonl", "--hypotheses", "x.jsonl", *arguments) == 2
+    assert f"Error: --hypotheses and {name} exclude each other\n" in shrota.err
 
 
 def test_utterances_that_fail_are_not_scored_and_said(shrota: Shrota, server: str, folder: Path) -> None:

@@ -66,6 +66,7 @@ def test_the_body_is_the_array_itself() -> None:
         ("triton_enable_empty_final_response", True, "reserved by Triton"),
         ("", 1, "is empty or reserved"),
         ("hotwords", ["राम"], "is a list: give str, int, float or bool"),
+        ("hotwords", '["\udcff"]', "is '.*udcff.*', which is not UTF-8: write it again"),
         ("beam_width", None, "is a NoneType"),
         ("lm_weight", float("nan"), "give a finite number"),
         ("beam_width", 2**63, "does not fit into 64 bits"),
@@ -141,15 +142,22 @@ def test_a_transcript_with_alternatives() -> None:
         "confidence": 0.9,
         "duration": 2.0,
         "words": [{"word": "राम", "start": 0.5, "end": 1.0, "confidence": 0.9}],
-        "alternatives": [{"text": "राम", "confidence": 0.9, "score": -1.5}, {"text": "काम"}],
+        "alternatives": [{"text": "राम", "score": -1.5, "acoustic": -1}, {"text": "काम"}],
     }
     transcript = Transcript.from_result(json.dumps(fields).encode(), elapsed_s=0.5)
     assert [alternative.text for alternative in transcript.alternatives] == ["राम", "काम"]
-    assert transcript.alternatives[0].confidence == 0.9
-    assert transcript.alternatives[0].details["score"] == -1.5
-    assert transcript.alternatives[1].confidence is None
+    assert [alternative.score for alternative in transcript.alternatives] == [-1.5, None]
+    assert transcript.alternatives[0].details["acoustic"] == -1
     assert transcript.real_time_factor == 0.25
     assert transcript.as_dict() == fields | {"elapsed_s": 0.5, "real_time_factor": 0.25}
+
+
+@pytest.mark.parametrize("absent", [{}, {"words": None, "alternatives": None}, {"words": [], "alternatives": []}])
+def test_words_and_alternatives_may_be_absent(absent: dict[str, object]) -> None:
+    fields = {"text": "राम", "confidence": 0.9, "duration": 2.0, **absent}
+    transcript = Transcript.from_result(json.dumps(fields).encode())
+    assert transcript == Transcript("राम", 0.9, 2.0, words=(), alternatives=())
+    assert (transcript.as_dict()["words"], transcript.as_dict()["alternatives"]) == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -162,6 +170,9 @@ def test_a_transcript_with_alternatives() -> None:
         b"\xff",
         b'{"text":"a","confidence":[]}',
         b'{"text":"a","confidence":1%s}' % (b"0" * 400),
+        b'{"text":"a","confidence":1,"duration":1,"words":[{}]}',
+        b'{"text":"a","confidence":1,"duration":1,"alternatives":[7]}',
+        b'{"text":"a","confidence":1,"duration":1,"alternatives":[{"text":"a","score":[]}]}',
         NESTED,
     ],
 )

@@ -19,6 +19,8 @@ from shrota_client import (
     AudioError,
     CertificateError,
     Client,
+    Decoding,
+    ParameterError,
     QueueFullError,
     RequestError,
     RequestTimeoutError,
@@ -48,15 +50,20 @@ class Blocking:
     def __init__(self, url: str, **settings: Any) -> None:
         self._open = partial(Client, url, **settings)
 
-    def transcribe(self, audio: Audio = AUDIO, parameters: Mapping[str, Parameter] | None = None) -> Transcript:
+    def transcribe(
+        self,
+        audio: Audio = AUDIO,
+        parameters: Mapping[str, Parameter] | None = None,
+        decoding: Decoding | None = None,
+    ) -> Transcript:
         """One transcript."""
         with self._open() as client:
-            return client.transcribe(audio, parameters=parameters)
+            return client.transcribe(audio, parameters=parameters, decoding=decoding)
 
-    def many(self, items: Iterable[Audio], concurrency: int) -> list[Result]:
+    def many(self, items: Iterable[Audio], concurrency: int, decoding: Decoding | None = None) -> list[Result]:
         """All results."""
         with self._open() as client:
-            return list(client.transcribe_many(items, concurrency=concurrency))
+            return list(client.transcribe_many(items, concurrency=concurrency, decoding=decoding))
 
 
 class Awaiting:
@@ -65,21 +72,27 @@ class Awaiting:
     def __init__(self, url: str, **settings: Any) -> None:
         self._open = partial(AsyncClient, url, **settings)
 
-    def transcribe(self, audio: Audio = AUDIO, parameters: Mapping[str, Parameter] | None = None) -> Transcript:
+    def transcribe(
+        self,
+        audio: Audio = AUDIO,
+        parameters: Mapping[str, Parameter] | None = None,
+        decoding: Decoding | None = None,
+    ) -> Transcript:
         """One transcript."""
 
         async def run() -> Transcript:
             async with self._open() as client:
-                return await client.transcribe(audio, parameters=parameters)
+                return await client.transcribe(audio, parameters=parameters, decoding=decoding)
 
         return asyncio.run(run())
 
-    def many(self, items: Iterable[Audio], concurrency: int) -> list[Result]:
+    def many(self, items: Iterable[Audio], concurrency: int, decoding: Decoding | None = None) -> list[Result]:
         """All results."""
 
         async def run() -> list[Result]:
             async with self._open() as client:
-                return [result async for result in client.transcribe_many(items, concurrency=concurrency)]
+                results = client.transcribe_many(items, concurrency=concurrency, decoding=decoding)
+                return [result async for result in results]
 
         return asyncio.run(run())
 
@@ -123,6 +136,48 @@ def test_the_samples_and_parameters_arrive_and_the_text_comes_back(scheme: str, 
     assert 299e6 < timeout_us <= 300e6
     assert seen.parameters == {**parameters, "n_best": 3}
     assert seen.parameters["flag"] is True
+
+
+DECODING = Decoding(
+    beam_width=32, lm_weight=0.1, word_score=-1, hotwords=["राम", ("सीता राम", 3)], n_best=4, words=True
+)
+DECODING_PARAMETERS: dict[str, Parameter] = {
+    "beam_width": 32,
+    "lm_weight": 0.1,
+    "word_score": -1.0,
+    "hotwords": '["राम", ["सीता राम", 3.0]]',
+    "n_best": 4,
+    "words": True,
+}
+
+
+def test_settings_of_the_decoder_arrive_with_their_types(scheme: str, kind: Kind) -> None:
+    """The client's in every request, those of a call over them in its own, or in all of many."""
+    fake = FakeTriton(once("राम"))
+    with serve(scheme, fake) as url:
+        client = kind(url, timeouts=Timeouts(request_s=None), decoding=DECODING)
+        client.transcribe()
+        client.transcribe(decoding=Decoding(hotword_weight=2, words=False))
+        client.many([AUDIO, AUDIO], 1, Decoding(beam_width=8))
+    of_client, of_call, *of_many = [seen.parameters for seen in fake.seen]
+    assert of_client == DECODING_PARAMETERS
+    assert {name: type(value) for name, value in of_client.items()} == {
+        name: type(value) for name, value in DECODING_PARAMETERS.items()
+    }
+    assert of_call == {**DECODING_PARAMETERS, "hotword_weight": 2.0, "words": False}
+    assert of_call["words"] is False
+    assert of_many == [{**DECODING_PARAMETERS, "beam_width": 8}] * 2
+
+
+def test_settings_that_do_not_go_together_are_not_sent(scheme: str, kind: Kind) -> None:
+    fake = FakeTriton(once("राम"))
+    with serve(scheme, fake) as url:
+        client = kind(url, decoding=Decoding(beam_width=2))
+        with pytest.raises(ParameterError, match="n_best is 3, but a search with beam_width 2"):
+            client.transcribe(decoding=Decoding(n_best=3))
+        (result,) = client.many([AUDIO], 1, Decoding(n_best=3))
+        assert isinstance(result.error, ParameterError)
+    assert fake.seen == []
 
 
 def test_no_time_out_is_sent_where_none_is_set(scheme: str, kind: Kind) -> None:

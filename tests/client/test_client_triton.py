@@ -13,6 +13,7 @@ import pytest
 from shrota_client import (
     AsyncClient,
     Client,
+    Decoding,
     QueueFullError,
     RequestError,
     RequestTimeoutError,
@@ -51,6 +52,25 @@ AUDIO = np.full(16000, 0.25, np.float32)
 HEARD = "नमस्ते 16000 250"
 
 
+ENSEMBLE = """
+name: "asr"
+platform: "ensemble"
+max_batch_size: 64
+input [ { name: "AUDIO" data_type: TYPE_FP32 dims: [ -1 ] } ]
+output [ { name: "RESULT" data_type: TYPE_STRING dims: [ 1 ] } ]
+ensemble_scheduling {
+  step [
+    {
+      model_name: "step"
+      model_version: -1
+      input_map { key: "AUDIO" value: "AUDIO" }
+      output_map { key: "RESULT" value: "RESULT" }
+    }
+  ]
+}
+"""
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
     repository = tmp_path_factory.mktemp("repository")
@@ -76,6 +96,32 @@ def test_the_audio_arrives_and_parameters_keep_their_types(url: str) -> None:
     seen = transcript.alternatives[0].details["parameters"]
     assert {name: seen[name] for name in parameters} == parameters
     assert float(seen["lm_weight"]) == 0.5
+
+
+def test_settings_of_the_decoder_reach_the_steps_of_an_ensemble(tmp_path: Path) -> None:
+    """Weights stay numbers by both protocols."""
+    step = tmp_path / "step" / "1"
+    step.mkdir(parents=True)
+    (tmp_path / "asr" / "1").mkdir(parents=True)
+    shutil.copy(Path(__file__).parent / "asr_model.py", step / "model.py")
+    (step.parent / "config.pbtxt").write_text(CONFIG.replace('"asr"', '"step"'), encoding="utf-8")
+    (tmp_path / "asr" / "config.pbtxt").write_text(ENSEMBLE, encoding="utf-8")
+    decoding = Decoding(
+        beam_width=32,
+        lm_weight=0.1,
+        word_score=-1,
+        hotwords=["राम", ("सीता राम", 3)],
+        hotword_weight=1e-7,
+        n_best=4,
+        words=False,
+    )
+    with TritonServer(tmp_path, models=["asr"]) as server:
+        for url in (f"grpc://{server.grpc_url}", f"http://{server.http_url}"):
+            with Client(url, decoding=decoding) as client:
+                seen = client.transcribe(AUDIO).alternatives[0].details["parameters"]
+            received = {name: seen.get(name) for name in decoding.parameters()}
+            assert received == decoding.parameters()
+            assert [type(value) for value in received.values()] == [int, float, float, str, float, int, bool]
 
 
 def test_the_asynchronous_client_hears_the_same(url: str) -> None:

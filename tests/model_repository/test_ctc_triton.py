@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
 
 from benchmarks.metrics import differences, read_metrics
+from shrota_client import Client, Decoding
 from shrota_decoder.decoder import Decoder
 from shrota_decoder.language_model import find_language_model
 from shrota_decoder.settings import read_settings
@@ -143,6 +144,30 @@ def test_the_parameters_reach_the_decoder_through_the_ensemble(decoder: TritonSe
     assert [each["text"] for each in json.loads(result[0, 0])["alternatives"]] == [
         each.text for each in expected.alternatives
     ]
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_the_clients_settings_are_what_the_decoder_takes(decoder: TritonServer, protocol: str) -> None:
+    url = {"grpc": f"grpc://{decoder.grpc_url}", "http": f"http://{decoder.http_url}"}[protocol]
+    decoding = Decoding(
+        beam_width=20,
+        lm_weight=0.25,
+        word_score=1,
+        hotwords=["राम", ("नई काम", 3.5)],
+        hotword_weight=4,
+        n_best=3,
+        words=False,
+    )
+    with Client(url) as client:
+        greedy = client.transcribe(noise(2.0, 7))
+        transcript = client.transcribe(noise(2.0, 7), decoding=decoding)
+    assert (greedy.text, greedy.alternatives) == (expected_text(noise(2.0, 7)), ())
+    assert greedy.words
+    assert transcript.words == ()
+    assert next(each.text for each in transcript.alternatives) == transcript.text != greedy.text
+    scores = [each.score for each in transcript.alternatives if each.score is not None]
+    assert len(scores) == 3
+    assert scores == sorted(scores, reverse=True)
 
 
 def test_bad_requests_and_long_searches_harm_no_neighbour(decoder: TritonServer) -> None:

@@ -18,7 +18,17 @@ from onnx import TensorProto, helper
 
 from shrota_training import held_out_sets
 from shrota_training.augment import CLEAN
-from shrota_training.batches import RATE, ROW_LENGTHS_S, BatchMaker, Source, load_speech
+from shrota_training.batches import (
+    RATE,
+    ROW_LENGTH_WEIGHTS,
+    ROW_LENGTHS_S,
+    BatchMaker,
+    Clip,
+    Source,
+    Stream,
+    load_speech,
+    pack,
+)
 from shrota_training.kokoro_steps import align, mean_over_time, normalise_in_style, round_to_8_bits
 from shrota_training.other_voices import ESPEAK_VARIANTS, Speech, espeak_command, festival_script, read, texts_of, write
 from shrota_training.real_speech import recordings
@@ -148,8 +158,9 @@ def test_a_source_that_cannot_be_read_is_refused(text: str) -> None:
 
 
 def test_no_speech_is_an_error_that_names_the_folders(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="no speech in"):
-        load_speech([Source(tmp_path)], VOCAB, "cpu")
+    good = written(tmp_path / "good", ["क"], 100)
+    with pytest.raises(FileNotFoundError, match=r"no speech in .*missing"):
+        load_speech([Source(good), Source(tmp_path / "missing")], VOCAB, "cpu")
 
 
 def test_a_plain_batch_holds_every_clip_once_normalised_with_its_tokens(tmp_path: Path) -> None:
@@ -165,18 +176,45 @@ def test_a_plain_batch_holds_every_clip_once_normalised_with_its_tokens(tmp_path
     assert batch.audio[0, :16_000].square().mean().item() == pytest.approx(1, abs=1e-4)
 
 
+def test_every_clip_comes_about_equally_often_also_a_long_one() -> None:
+    seconds = [1.0] * 40 + [5.0] * 20 + [15.0] * 2
+    clips = [Clip(number, int(length * RATE), (number,)) for number, length in enumerate(seconds)]
+    stream = Stream(clips, random.Random(0))  # noqa: S311 - no secret
+    rng = random.Random(1)  # noqa: S311 - no secret
+    drawn: Counter[float] = Counter()
+    for _ in range(1_000):
+        length_s = rng.choices(ROW_LENGTHS_S, ROW_LENGTH_WEIGHTS)[0]
+        limit = int(length_s * RATE)
+        for row in pack(stream, limit, int(40 / length_s), 20 * RATE):
+            edges = [edge for position, clip in row for edge in (position, position + clip.samples)]
+            assert edges == sorted(edges)
+            assert 0 <= edges[0] <= edges[-1] <= limit
+            drawn.update(clip.samples / RATE for _, clip in row)
+    times = {length: drawn[length] / seconds.count(length) for length in drawn}
+    assert times[15.0] == pytest.approx(times[1.0], rel=0.05)
+    assert times[5.0] == pytest.approx(times[1.0], rel=0.05)
+    assert times[1.0] > 100
+
+
+def test_a_clip_that_is_longer_than_all_rows_are_for_now_is_passed_over() -> None:
+    clips = [Clip(0, 2 * RATE, (0,)), Clip(2 * RATE, 10 * RATE, (1,))]
+    stream = Stream(clips, random.Random(0))  # noqa: S311 - no secret
+    assert {clip.samples for row in pack(stream, 4 * RATE, 30, 6 * RATE) for _, clip in row} == {2 * RATE}
+    assert not any(stream.waiting.values())
+
+
 def test_training_batches_have_the_rows_lengths_and_the_texts_of_their_clips(tmp_path: Path) -> None:
     folder = tmp_path / "a"
     spoken = [("क", tone(16_000)), ("क ख", tone(24_000)), ("ग ग", tone(40_000))]
     write(((text, (audio * 32767).astype(np.int16)) for text, audio in spoken), "voice", folder)
     speech = load_speech([Source(folder)], VOCAB, "cpu")
-    batches = BatchMaker(speech.samples, 40.0, seed=0, strengths=(CLEAN,)).training(speech.training)
+    batches = BatchMaker(speech.samples, 20.0, seed=0, strengths=(CLEAN,)).training(speech.training)
     lengths: Counter[float] = Counter()
-    for _ in range(30):
+    for _ in range(12):
         batch = next(batches)
         rows, width = batch.audio.shape
         lengths[width / RATE] += 1
-        assert rows == int(40.0 / (width / RATE))
+        assert rows == int(20.0 / (width / RATE))
         assert len(batch.samples) == len(batch.token_counts) == rows
         assert 0 < int(batch.samples.min()) <= int(batch.samples.max()) <= width
         assert int(batch.token_counts.sum()) == len(batch.tokens)

@@ -42,7 +42,7 @@ def test_the_way_through_the_model_is_that_of_hugging_face(model: Wav2Vec2ForCTC
         torch.testing.assert_close(row[:count], other[:count], atol=1e-5, rtol=0)
 
 
-def test_the_loss_is_that_of_hugging_face(model: Wav2Vec2ForCTC) -> None:
+def test_the_loss_is_that_of_hugging_face(model: Wav2Vec2ForCTC, monkeypatch: pytest.MonkeyPatch) -> None:
     samples, tokens = torch.tensor([16_000, 9_000]), [[5, 6, 4, 7], [8, 8, 9]]
     audio = torch.randn(2, 16_000)
     attention_mask = (torch.arange(16_000) < samples[:, None]).long()
@@ -55,7 +55,7 @@ def test_the_loss_is_that_of_hugging_face(model: Wav2Vec2ForCTC) -> None:
         last, middle = Recogniser(model).eval()(batch.audio, frames, torch.tensor(0.0))
         result, other = loss_of(last, frames, batch), loss_of(middle, frames, batch)
         both, alone = losses_of((last, middle), frames, batch, 0.3)
-        model.config.ctc_loss_reduction = "sum"
+        monkeypatch.setattr(model.config, "ctc_loss_reduction", "sum")
         expected = model(batch.audio, attention_mask=attention_mask, labels=labels).loss / 7
     torch.testing.assert_close(result, expected, atol=1e-4, rtol=0)
     torch.testing.assert_close(alone, result)
@@ -119,7 +119,7 @@ def test_greedy_joins_repeats_and_leaves_special_tokens_out() -> None:
     assert greedy(log_probs, torch.tensor([3])) == [[5]]
 
 
-def run(*arguments: str, processes: int = 1) -> str:
+def run(*arguments: str, processes: int = 1, code: int = 0) -> str:
     """Run the training script; return what it printed."""
     launch = [sys.executable, "-m"]
     if processes > 1:
@@ -129,11 +129,12 @@ def run(*arguments: str, processes: int = 1) -> str:
         "PYTHONPATH": str(ROOT / "training"),
         "OMP_NUM_THREADS": "1",
         "GLOO_SOCKET_IFNAME": "lo",
+        "CUDA_VISIBLE_DEVICES": "",
     }
     command = [*launch, "shrota_training.train", *arguments]
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+    assert done.returncode == code, done.stderr[-3000:]
+    return done.stdout + (done.stderr if code else "")
 
 
 def test_two_processes_train_together_and_one_goes_on_from_there(tmp_path: Path) -> None:
@@ -164,3 +165,5 @@ def test_two_processes_train_together_and_one_goes_on_from_there(tmp_path: Path)
         moved = (second[part]["lm_head.bias"] - first[part]["lm_head.bias"]).abs()
         assert 0 < moved.max().item() < 0.01
     assert {int(state["step"]) for state in second["optimiser"]["state"].values()} == {3}
+    finished = [*usual[:-3], "0.0001", *usual[-2:]]
+    assert "is over: name another --output" in run(*finished, code=1)

@@ -182,8 +182,7 @@ class Tempo(NamedTuple):
 class Augmenter:
     """Draws what happens to the rows of a batch. Repeatable for a seed on one device, with torch's own generator.
 
-    Batches are made in few widths, and keep them: a GPU's libraries plan anew for every shape that they have not seen,
-    which takes longer than the work.
+    Batches are made in few widths, and keep them: a GPU's libraries plan anew for every shape that they have not seen.
     """
 
     def __init__(self, strength: Strength, seed: int) -> None:

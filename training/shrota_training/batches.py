@@ -7,6 +7,7 @@ other with pauses between, so that the model learns every length that the server
 import argparse
 import json
 import random
+from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,13 +89,21 @@ class Speech:
 
 
 def load_speech(sources: Sequence[Source], vocab: dict[str, int], device: str) -> Speech:
-    """Load what `synthesize`, `other_voices` and `real_speech` wrote."""
+    """Load what `synthesize`, `other_voices` and `real_speech` wrote.
+
+    Raises:
+        FileNotFoundError: A folder holds none.
+    """
     parts: list[Tensor] = []
     training: list[Clip] = []
     development: dict[str, list[Clip]] = {}
     start = 0
     for source in sources:
-        for index in sorted(source.folder.glob("speech-*.jsonl")):
+        indices = sorted(source.folder.glob("speech-*.jsonl"))
+        if not indices:
+            message = f"no speech in {source.folder}"
+            raise FileNotFoundError(message)
+        for index in indices:
             part = np.fromfile(index.with_suffix(".raw"), dtype=np.int16)
             offset = 0
             for line in index.read_text(encoding="utf-8").splitlines():
@@ -109,32 +118,49 @@ def load_speech(sources: Sequence[Source], vocab: dict[str, int], device: str) -
                 offset += row["samples"]
             parts.append(torch.from_numpy(part[:offset]).to(device))
             start += offset
-    if not parts:
-        message = f"no speech in {', '.join(str(source.folder) for source in sources)}"
-        raise FileNotFoundError(message)
     return Speech(torch.cat(parts), training, development)
 
 
-def pack(clips: Iterator[Clip], row_samples: int, rows: int, rng: random.Random) -> list[list[tuple[int, Clip]]]:
+class Stream:
+    """Gives clips in random order, for ever; one that is too long for a row waits for a row that holds it."""
+
+    def __init__(self, clips: Sequence[Clip], rng: random.Random) -> None:
+        self.clips = list(clips)
+        self.rng = rng
+        self.coming: deque[Clip] = deque()
+        self.waiting: dict[int, deque[Clip]] = defaultdict(deque)
+        """clips that were too long, by whole seconds, rounded up"""
+
+    def take(self, limit: int, longest: int) -> Clip:
+        """Return a clip of at most `limit` samples; what is longer than `longest` is passed over, not kept waiting."""
+        for seconds in sorted(self.waiting, reverse=True):
+            if self.waiting[seconds] and seconds * RATE <= limit:
+                return self.waiting[seconds].popleft()
+        while True:
+            if not self.coming:
+                self.rng.shuffle(self.clips)
+                self.coming.extend(self.clips)
+            clip = self.coming.popleft()
+            if clip.samples <= limit:
+                return clip
+            if clip.samples <= longest:
+                self.waiting[-(-clip.samples // RATE)].append(clip)
+
+
+def pack(stream: Stream, row_samples: int, rows: int, longest: int) -> list[list[tuple[int, Clip]]]:
     """Fill rows with clips, each at a position in samples; a clip that does not fit begins the next row."""
+    rng = stream.rng
     packed: list[list[tuple[int, Clip]]] = []
-    waiting: Clip | None = None
+    clip = stream.take(row_samples, longest)
     while len(packed) < rows:
         row: list[tuple[int, Clip]] = []
-        position = int(rng.uniform(0, 0.4) * RATE)
-        while True:
-            clip = waiting or next(clips)
-            waiting = None
-            if position + clip.samples > row_samples:
-                if row:
-                    waiting = clip
-                    break
-                if clip.samples > row_samples:
-                    continue  # too long for this batch; it comes again in another
-                position = 0
+        position = min(int(rng.uniform(0, 0.4) * RATE), row_samples - clip.samples)
+        while position + clip.samples <= row_samples:
             row.append((position, clip))
             position += clip.samples + int(rng.choice((0.0, 0.1, 0.3, 0.8)) * rng.random() * RATE)
+            clip = stream.take(row_samples, longest)
         packed.append(row)
+    stream.coming.appendleft(clip)
     return packed
 
 
@@ -156,24 +182,22 @@ class BatchMaker:
         self.rng = random.Random(seed)
         self.device = speech.device
 
-    def _forever(self, clips: Sequence[Clip]) -> Iterator[Clip]:
-        order = list(clips)
-        while True:
-            self.rng.shuffle(order)
-            yield from order
-
     def training(self, clips: Sequence[Clip]) -> Iterator[Batch]:
-        """Yield augmented batches for ever; every clip comes about equally often."""
-        stream = self._forever(clips)
-        shortest_s = min(clip.samples for clip in clips) / RATE
+        """Yield augmented batches for ever; every clip comes about equally often.
+
+        While `longest_row_s` is less than the longest row length, longer clips are left out.
+        """
+        stream = Stream(clips, self.rng)
+        shortest = min(clip.samples for clip in clips)
         while True:
             length_s = self.pace.choices(ROW_LENGTHS_S, ROW_LENGTH_WEIGHTS)[0]
-            if not shortest_s < length_s <= max(self.longest_row_s, shortest_s + 4):
-                continue
             augmenter = self.pace.choice(self.augmenters)
             tempo, width = augmenter.tempo(), int(length_s * RATE)
             before = int(width * tempo.speed)
-            rows = pack(stream, before, max(1, int(self.batch_s / length_s)), self.rng)
+            if before < shortest or length_s > max(self.longest_row_s, shortest / RATE + 4):
+                continue
+            longest = int(max(self.longest_row_s, length_s) * RATE)
+            rows = pack(stream, before, max(1, int(self.batch_s / length_s)), longest)
             audio, samples = augmenter(*self._assemble(rows, before, varied=True), tempo, width)
             yield self._batch(rows, audio, samples)
 

@@ -83,7 +83,7 @@ class Norms:
         if not (centred and variance and scaled and shifted):
             return None
         mean, squares = self.makers.get(centred[2][1]), self.makers.get(variance[2][0])
-        if not (mean and squares and mean[0] is squares[0] is mean_over_time and len(centred[2][0]) > 0):
+        if not (mean and squares and mean[0] is squares[0] is mean_over_time):
             return None
         gain, shift = _other(scaled, step[3][0]), _other(shifted, scaled[3][0])
         found = [centred[2][0], variance[2][1], gain, shift]

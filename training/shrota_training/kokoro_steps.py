@@ -65,11 +65,6 @@ def quantised_matmul(x: list[Tensor], _: Attributes) -> Tensor:
     return round_to_8_bits(x[0]) @ x[1]
 
 
-def quantised_conv_in_time(x: list[Tensor], a: Attributes) -> Tensor:
-    """Return the product; the last input is each row's share of the time."""
-    return conv([round_own_part(x[0], x[-1]), *x[1:-1]], a)
-
-
 def make_lstm(x: Sequence[Tensor], hidden: int, device: torch.device) -> Operator:
     """Return the operator of a bidirectional LSTM with these quantised weights; its first state is always zero.
 

@@ -54,17 +54,9 @@ def _slice(x: list[Tensor], _: Attributes) -> Tensor:
     axes = numbers(x[3]) if len(x) > 3 else list(range(len(starts)))
     steps = numbers(x[4]) if len(x) > 4 else [1] * len(starts)
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        size = result.shape[axis]
-        if step < 0:
-            picks = torch.arange(size, device=result.device)[
-                torch.tensor(list(range(size))[start : None if end < -size else end : step], device=result.device)
-            ]
-            result = result.index_select(axis, picks)
-        else:
-            low, high, stride = slice(start, min(end, size), step).indices(size)
-            picks_slice = [slice(None)] * result.dim()
-            picks_slice[axis] = slice(low, high, stride)
-            result = result[tuple(picks_slice)]
+        picks = [slice(None)] * result.dim()
+        picks[axis] = slice(start, min(end, result.shape[axis]), step)
+        result = result[tuple(picks)]
     return result
 
 
@@ -138,7 +130,6 @@ def _skip_layer_norm(x: list[Tensor], a: Attributes) -> Tensor:
 
 OPERATORS: dict[str, Operator] = {
     "Add": lambda x, _: x[0] + x[1],
-    "And": lambda x, _: x[0] & x[1],
     # The phase of an exact silence is 0/0; atan2, which the graph spells out, would give 0.
     "Atan": lambda x, _: torch.atan(x[0]).nan_to_num(0.0),
     "Cast": lambda x, a: x[0].to(DTYPES[a["to"]]),
@@ -159,7 +150,6 @@ OPERATORS: dict[str, Operator] = {
     "FusedMatMul": _fused_matmul,
     "Gather": _gather,
     "Greater": lambda x, _: x[0] > x[1],
-    "GreaterOrEqual": lambda x, _: x[0] >= x[1],
     "LayerNormalization": lambda x, a: functional.layer_norm(x[0], x[0].shape[-1:], x[1], x[2], a["epsilon"]),
     "LeakyRelu": lambda x, a: functional.leaky_relu(x[0], a["alpha"]),
     "Less": lambda x, _: x[0] < x[1],
@@ -167,7 +157,6 @@ OPERATORS: dict[str, Operator] = {
     "Mul": lambda x, _: x[0] * x[1],
     "Pad": _pad,
     "Pow": lambda x, _: torch.pow(x[0], x[1]),
-    "ReduceMean": _reduce(torch.mean),
     "ReduceSum": _reduce(torch.sum),
     "Reshape": _reshape,
     "Resize": _resize,
@@ -189,7 +178,7 @@ OPERATORS: dict[str, Operator] = {
     "Where": lambda x, _: torch.where(x[0], x[1], x[2]),
 }
 # These read some of their inputs as numbers: those stay where they are, in the CPU's memory if possible.
-SHAPE_TAKING = frozenset({"Reshape", "Slice", "Unsqueeze", "Squeeze", "Expand", "Gather", "Split", "ReduceMean"})
+SHAPE_TAKING = frozenset({"Reshape", "Slice", "Unsqueeze", "Squeeze", "Expand", "Gather", "Split"})
 SHAPE_TAKING |= {"ReduceSum", "Pad", "Resize", "ConstantOfShape", "CumSum", "Clip", "Shape", "STFT"}
 
 

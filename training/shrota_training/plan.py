@@ -118,22 +118,30 @@ def make_lines(phrases: list[str], radio: list[str], words: list[str], size: flo
     return lines
 
 
-def write_plan(lines: list[tuple[str, ...]], table: PhonemeTable, voices: list[str], held: HeldOut, path: Path) -> int:
-    """Write the list of utterances as gzipped JSON lines; return how many."""
+def write_plan(
+    lines: list[tuple[str, ...]], phrases: Sequence[str], table: PhonemeTable, voices: list[str], path: Path
+) -> int:
+    """Write the list of utterances as gzipped JSON lines; return how many.
+
+    Some of the corpus's phrases are kept for development, and what comes close to them is left out of training.
+    """
     rng = random.Random(SEED + 1)
     hindi, others = [v for v in voices if v in HINDI_VOICES], [v for v in voices if v not in HINDI_VOICES]
+    held = Split.load().held_out()
     distinct = sorted({phrase for line in lines for phrase in line})
     spoken = dict(zip(distinct, phonemes(distinct), strict=True))
-    kept_for_development = set(rng.sample(sorted({p for p in distinct if len(p.split()) >= 4}), DEVELOPMENT_PHRASES))
+    pool = sorted({phrase for phrase in phrases if len(phrase.split()) >= 4})
+    kept = set(rng.sample(pool, min(len(pool) // 2, DEVELOPMENT_PHRASES)))
+    development = HeldOut(sorted(kept))
     count = 0
     with gzip.open(path, "wt", encoding="utf-8") as file:
         for line in lines:
-            if held.leaks(" ".join(line)) or (len(line) > 1 and kept_for_development.intersection(line)):
+            known = len(line) > 1 or line[0] not in kept
+            if held.leaks(" ".join(line)) or (known and development.leaks(" ".join(line))):
                 continue
             voice, other, blend = draw_voice(hindi, others, rng)
             tokens = table.tokens(rng.choice((". ", ", ")).join(spoken[p] for p in line) + rng.choice((".", ".", "")))
             speed = round(rng.uniform(*SPEEDS), 2)
-            known = line[0] not in kept_for_development
             utterance = Utterance(" ".join(line), tokens, voice, other, blend, speed, not known)
             file.write(json.dumps(asdict(utterance), ensure_ascii=False, separators=(",", ":")) + "\n")
             count += 1
@@ -160,7 +168,7 @@ def main() -> None:
     voices = split.training_voices(sorted(path.stem for path in arguments.voices.glob("*.bin")))
     arguments.output.mkdir(parents=True, exist_ok=True)
     table = PhonemeTable(arguments.phonemes)
-    count = write_plan(lines, table, voices, held, arguments.output / "plan.jsonl.gz")
+    count = write_plan(lines, phrases, table, voices, arguments.output / "plan.jsonl.gz")
     styles = {name: load_voice(arguments.voices, name)[:STYLE_ROWS].astype(np.float16) for name in voices}
     np.savez_compressed(arguments.output / "voices.npz", **styles)
     print(f"{count} utterances from {len(phrases)} phrases and {len(radio)} transcripts, {len(voices)} voices")

@@ -163,6 +163,10 @@ def main() -> None:
     parser.add_argument("--limit-s", type=float, default=1e9, help="stop after this (seconds)")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
+    if any(arguments.output.glob("speech-*")):  # it would be trained on too, whatever plan it is from
+        raise SystemExit(f"synthesize: {arguments.output} holds speech already: remove it, or name another --output")
+    if arguments.gpu_workers and not torch.cuda.is_available():
+        raise SystemExit("synthesize: no GPU is there: leave --gpu-workers out, and set --cpu-workers")
     start = time.time()
     job = Work(
         arguments.model,

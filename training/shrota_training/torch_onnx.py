@@ -2,8 +2,8 @@
 
 The integer operators have no GPU kernels. Here each integer product, with the dozen nodes around it, becomes one step:
 activations are rounded to 8 bits as `DynamicQuantizeLinear` rounds them, row by row, the weights are expanded once, and
-the product is computed in floating point, which holds 8-bit factors exactly (also TF32). Only the LSTMs keep unrounded
-activations.
+the product is computed in floating point (TF32 on a GPU). The LSTMs keep unrounded activations, so that an utterance
+may be a frame longer or shorter than ONNX Runtime's.
 
 The graph was exported for one utterance. Rows of a batch have the same number of tokens; their numbers of frames
 differ, so the silent token at the end of the shorter ones lasts longer, and what it adds is cut off. Only what this one
@@ -29,7 +29,6 @@ from shrota_training.kokoro_steps import (
     mean_over_time,
     normalise_in_style,
     quantised_conv,
-    quantised_conv_in_time,
     quantised_matmul,
     round_own_part,
 )
@@ -56,6 +55,10 @@ class TorchGraph:
             value = torch.from_numpy(np.array(array))
             is_number = value.dtype == torch.int64 or value.dim() == 0
             self.constants[tensor.name] = value if is_number else value.to(self.device)
+        self.rounded, self.normalised = round_own_part, normalise_in_style
+        if self.device.type == "cuda":  # a compiler joins what would go through memory a dozen times
+            self.rounded = torch.compile(round_own_part, dynamic=True)
+            self.normalised = torch.compile(normalise_in_style, dynamic=True)
         products = Products(graph)
         self.steps: list[Step] = []
         in_time = False  # whether what comes has frames, not tokens
@@ -74,20 +77,16 @@ class TorchGraph:
                     self._add(node)
             self.steps.append((join_overlaps, False, [OVERLAPPED, WINDOW_SUM], [SPEECH], {}))
             self._keep_what_is_needed()
-            self._fuse(compiled=self.device.type == "cuda")
+            self._fuse()
         self.dying = self._last_uses()
 
     def _add(self, node: onnx.NodeProto) -> None:
-        """Append a node to the steps, or compute it at once if all of its inputs are constant."""
+        """Append a node to the steps."""
         attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
         if "value" in attributes:
             attributes["value"] = numpy_helper.to_array(attributes["value"])
-        operator, inputs = OPERATORS[node.op_type], list(node.input)
         mixes = node.op_type not in SHAPE_TAKING
-        if all(not name or name in self.constants for name in inputs):
-            self._run((operator, mixes, inputs, list(node.output), attributes), self.constants)
-        else:
-            self.steps.append((operator, mixes, inputs, list(node.output), attributes))
+        self.steps.append((OPERATORS[node.op_type], mixes, list(node.input), list(node.output), attributes))
 
     def _product(self, product: Product, outputs: list[str], *, in_time: bool) -> Step:
         """Return the step of a quantised product, and keep its weight as a constant."""
@@ -95,12 +94,12 @@ class TorchGraph:
         scale = self.constants[product.scale].float()
         operator: Operator = quantised_matmul
         if product.node.op_type == "ConvInteger":
-            operator = quantised_conv_in_time if in_time else quantised_conv
+            operator = self._convolve_in_time if in_time else quantised_conv
         name = f"{product.weight} of {outputs[0]}"
         self.constants[name] = ((integers - zero) * scale).to(self.device)
         attributes = {a.name: onnx.helper.get_attribute_value(a) for a in product.node.attribute}
         inputs = [product.activation, name, *([product.bias] if product.bias else [])]
-        inputs += [SHARE] if operator is quantised_conv_in_time else []
+        inputs += [SHARE] if in_time and operator is not quantised_matmul else []
         return operator, False, inputs, outputs, attributes
 
     def _keep_what_is_needed(self) -> None:
@@ -121,32 +120,25 @@ class TorchGraph:
         inputs = [node.input[0], FRAMES] if in_time else [node.input[0]]
         return make_lstm(constants, hidden, self.device), False, inputs, [node.output[0]], {}
 
-    def _fuse(self, *, compiled: bool) -> None:
-        """Make one step of each normalisation in style; on a GPU let a compiler join what goes through memory often."""
+    def _convolve_in_time(self, x: list[Tensor], a: Attributes) -> Tensor:
+        """Return the convolution of rounded activations; the last input is each row's share of the time."""
+        return conv([self.rounded(x[0], x[-1]), *x[1:-1]], a)
+
+    def _normalise(self, x: list[Tensor], _: Attributes) -> Tensor:
+        return self.normalised(x[0], x[1], x[2], (x[3], x[4]), (x[5], x[6]) if len(x) > 5 else None)
+
+    def _fuse(self) -> None:
+        """Make one step of each normalisation in style."""
         norms = Norms(self.steps)
-        normalise, rounded = normalise_in_style, round_own_part
-        if compiled:
-            normalise, rounded = torch.compile(normalise, dynamic=True), torch.compile(rounded, dynamic=True)
-
-        def norm(x: list[Tensor], _: Attributes) -> Tensor:
-            return normalise(x[0], x[1], x[2], (x[3], x[4]), (x[5], x[6]) if len(x) > 5 else None)
-
-        def convolve(x: list[Tensor], a: Attributes) -> Tensor:
-            return conv([rounded(x[0], x[-1]), *x[1:-1]], a)
-
         steps: list[Step] = []
         made: dict[str, Step] = {}
         for step in self.steps:
             if step[0] is OPERATORS["Div"] and (found := norms.find(step)):
                 (x, *rest), output = found
-                self.constants.update(
-                    (name, self.constants[name].to(self.device)) for name in rest if name in self.constants
-                )
-                made[output] = (norm, False, [x, SHARE, *rest], [output], {})
-            is_last = step[3][0] in made
-            steps.append(made[step[3][0]] if is_last else step)
-            if steps[-1][0] is quantised_conv_in_time:
-                steps[-1] = (convolve, *step[1:])
+                for name in self.constants.keys() & rest:
+                    self.constants[name] = self.constants[name].to(self.device)
+                made[output] = (self._normalise, False, [x, SHARE, *rest], [output], {})
+            steps.append(made.get(step[3][0], step))
         self.steps = steps
         self._keep_what_is_needed()
 

@@ -86,10 +86,7 @@ def optimiser_of(model: Wav2Vec2ForCTC, rate: float) -> torch.optim.AdamW:
 
 
 def set_dropout(model: Wav2Vec2ForCTC, share: float) -> None:
-    """Train with this dropout wherever the configuration, which stays as it is, has some.
-
-    Attention weights get none: the fused kernels are slower with it.
-    """
+    """Train with this dropout wherever the configuration, which stays as it is, has some; attention gets none."""
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout) and module.p > 0:
             module.p = share
@@ -165,6 +162,12 @@ class Trainer:
             self.average.model.load_state_dict(state["average"])
             self.optimiser.load_state_dict(state["optimiser"])
             self.done_s, self.steps, self.average.steps = state["done_s"], state["steps"], state["steps"]
+            if self.done_s >= arguments.minutes * 60:
+                raise SystemExit(
+                    f"train: the run in {arguments.output} is over: name another --output, or more --minutes"
+                )
+            if machines.first:
+                say(f"going on from step {self.steps} of the run in {arguments.output}")
         self.mask, self.no_mask = torch.tensor(MASK_SHARE, device=self.device), torch.tensor(0.0, device=self.device)
         self.recogniser = machines.wrap(Recogniser(self.model, compiled=arguments.compile).train())
         arguments.output.mkdir(parents=True, exist_ok=True)
@@ -304,14 +307,12 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--clean", action="store_true", help="little augmentation: no rooms, no telephones")
     parser.add_argument("--keep-extractor", action="store_true", help="do not train the convolutions on the waveform")
-    parser.add_argument("--dropout", type=float, default=0.05, help="0 makes it twice as fast on a CPU")
+    parser.add_argument("--dropout", type=float, default=0.05, help="0 is much faster on a CPU")
     parser.add_argument("--average-steps", type=float, default=1000.0, help="steps that the saved weights average over")
     parser.add_argument("--middle-share", type=float, default=0.3, help="share of the loss that the middle layer has")
     parser.add_argument("--report-s", type=float, default=10.0)
     parser.add_argument("--check-s", type=float, default=60.0)
-    parser.add_argument(
-        "--compile", action="store_true", help="let torch.compile join operations; takes a minute first"
-    )
+    parser.add_argument("--compile", action="store_true", help="let torch.compile join operations, for a GPU")
     parser.add_argument("--profile", action="store_true", help="only show where the time of a step goes")
     arguments = parser.parse_args()
     machines = Machines()

@@ -9,6 +9,7 @@
 """
 
 from shrota_client.client import AsyncClient, Client
+from shrota_client.decoding import Decoding, Hotword
 from shrota_client.errors import (
     AddressError,
     AudioError,
@@ -35,6 +36,8 @@ __all__ = [
     "AudioError",
     "CertificateError",
     "Client",
+    "Decoding",
+    "Hotword",
     "ManifestError",
     "NoServerError",
     "OutputError",

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from shrota_client.address import Address
+from shrota_client.decoding import Decoding, check_given_once
 from shrota_client.errors import CertificateError, ShrotaError
 from shrota_client.exchange import Audio, Exchange, Load, Outcome, Send
 from shrota_client.failures import Failure
@@ -31,6 +32,7 @@ class _Settings(ABC):
         server: str = DEFAULT_SERVER,
         *,
         parameters: Mapping[str, Parameter] | None = None,
+        decoding: Decoding | None = None,
         tls: Tls | None = None,
         timeouts: Timeouts | None = None,
         retry: Retry | None = None,
@@ -38,12 +40,14 @@ class _Settings(ABC):
         self.address = Address.parse(server)
         self._tls = tls or Tls()
         self._timeouts = timeouts or Timeouts()
-        for name, value in (parameters or {}).items():
+        decoding = decoding or Decoding()
+        check_given_once(parameters or {}, decoding)
+        for name, value in {**(parameters or {}), **decoding.parameters()}.items():
             check_parameter(name, value)
         if not self.address.encrypted and self._tls != Tls():
             raise CertificateError(f"{self.address} is not encrypted: certificates are for grpcs:// and https://")
         self._closed = threading.Event()
-        self._exchange = Exchange(self.address, self._timeouts, retry or Retry(), dict(parameters or {}))
+        self._exchange = Exchange(self.address, self._timeouts, retry or Retry(), dict(parameters or {}), decoding)
         self._connect()
 
     @abstractmethod
@@ -65,6 +69,7 @@ class Client(_Settings):
     Args:
         server: ``host:port`` or ``grpc://``, ``grpcs://``, ``http://``, ``https://`` with host and port.
         parameters: request parameters of every call, such as ``{"engine": "acoustic_onnx"}``.
+        decoding: how the decoder of the server searches, unless a call says otherwise.
         tls: certificates, for ``grpcs://`` and ``https://``.
         timeouts: how long to wait.
         retry: how often a request that met a full queue is sent again.
@@ -77,7 +82,11 @@ class Client(_Settings):
         self._transport = open_transport(self.address, self._tls, self._timeouts)
 
     def transcribe(
-        self, audio: Audio, sample_rate: int = SAMPLE_RATE, parameters: Mapping[str, Parameter] | None = None
+        self,
+        audio: Audio,
+        sample_rate: int = SAMPLE_RATE,
+        parameters: Mapping[str, Parameter] | None = None,
+        decoding: Decoding | None = None,
     ) -> Transcript:
         """Transcribes one utterance or recording.
 
@@ -86,10 +95,11 @@ class Client(_Settings):
                 of int16.
             sample_rate: of an array, in Hz; it is resampled to 16 kHz before it is sent. A file says its own.
             parameters: of this request, over those of the client.
+            decoding: of this request; what it leaves open is as the client's ``decoding`` says.
 
         Raises:
             AudioError: the audio cannot be read or sent.
-            ParameterError: Triton cannot carry a parameter.
+            ParameterError: Triton cannot carry a parameter, or parameters that do not go together.
             RequestError: the server refused the request.
             QueueFullError: the server's queue stayed full.
             RequestTimeoutError: no answer in time.
@@ -98,7 +108,7 @@ class Client(_Settings):
             ShrotaError: the client is closed.
         """
         self._check_open()
-        steps = self._exchange.transcription(audio, sample_rate, parameters)
+        steps = self._exchange.transcription(audio, sample_rate, parameters, decoding)
         outcome: Outcome = None
         try:
             while True:
@@ -127,6 +137,7 @@ class Client(_Settings):
         sample_rate: int = SAMPLE_RATE,
         parameters: Mapping[str, Parameter] | None = None,
         concurrency: int = CONCURRENCY,
+        decoding: Decoding | None = None,
     ) -> Iterator[Result]:
         """Transcribes many utterances side by side; yields a result for each, in their order.
 
@@ -138,6 +149,7 @@ class Client(_Settings):
             sample_rate: as there, of all arrays.
             parameters: as there, of all requests.
             concurrency: requests on their way at once.
+            decoding: as there, of all requests.
 
         Raises:
             ParameterError: ``concurrency`` is not positive.
@@ -145,7 +157,7 @@ class Client(_Settings):
 
         def one(item: Audio) -> Result:
             try:
-                return Result(item, self.transcribe(item, sample_rate, parameters))
+                return Result(item, self.transcribe(item, sample_rate, parameters, decoding))
             except ShrotaError as error:
                 return Result(item, error=error)
 
@@ -178,11 +190,15 @@ class AsyncClient(_Settings):
         self._transport = open_async_transport(self.address, self._tls, self._timeouts)
 
     async def transcribe(
-        self, audio: Audio, sample_rate: int = SAMPLE_RATE, parameters: Mapping[str, Parameter] | None = None
+        self,
+        audio: Audio,
+        sample_rate: int = SAMPLE_RATE,
+        parameters: Mapping[str, Parameter] | None = None,
+        decoding: Decoding | None = None,
     ) -> Transcript:
         """Transcribes one utterance or recording; arguments and errors are those of :meth:`Client.transcribe`."""
         self._check_open()
-        steps = self._exchange.transcription(audio, sample_rate, parameters)
+        steps = self._exchange.transcription(audio, sample_rate, parameters, decoding)
         outcome: Outcome = None
         try:
             while True:
@@ -218,12 +234,13 @@ class AsyncClient(_Settings):
         sample_rate: int = SAMPLE_RATE,
         parameters: Mapping[str, Parameter] | None = None,
         concurrency: int = CONCURRENCY,
+        decoding: Decoding | None = None,
     ) -> AsyncGenerator[Result]:
         """Transcribes many utterances side by side, for ``async for``; otherwise :meth:`Client.transcribe_many`."""
 
         async def one(item: Audio) -> Result:
             try:
-                return Result(item, await self.transcribe(item, sample_rate, parameters))
+                return Result(item, await self.transcribe(item, sample_rate, parameters, decoding))
             except ShrotaError as error:
                 return Result(item, error=error)
 

@@ -7,7 +7,7 @@ retries, errors and parsing exist once.
 
 import time
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from os import PathLike
 from typing import BinaryIO
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shrota_client.address import Address
+from shrota_client.decoding import Decoding, check_given_once
 from shrota_client.errors import ParameterError, QueueFullError
 from shrota_client.failures import Failure, error_of
 from shrota_client.message import Parameter, Request
@@ -66,17 +67,25 @@ class Exchange:
     timeouts: Timeouts
     retry: Retry
     parameters: Mapping[str, Parameter]
+    decoding: Decoding = field(default_factory=Decoding)
     clock: Callable[[], float] = time.monotonic
 
     def transcription(
-        self, audio: Audio, sample_rate: int = SAMPLE_RATE, parameters: Mapping[str, Parameter] | None = None
+        self,
+        audio: Audio,
+        sample_rate: int = SAMPLE_RATE,
+        parameters: Mapping[str, Parameter] | None = None,
+        decoding: Decoding | None = None,
     ) -> Transcription:
         """Steps of one request; the generator's return value is the transcript.
+
+        What is said of this request goes before what is said of all.
 
         Raises:
             ShrotaError: in the generator, whatever went wrong.
         """
-        merged = {**self.parameters, **(parameters or {})}
+        check_given_once(parameters or {}, decoding)
+        merged = {**self.parameters, **self.decoding.updated(decoding).parameters(), **(parameters or {})}
         request = yield Load(lambda: make_request(audio, sample_rate, merged))
         assert isinstance(request, Request)  # noqa: S101 - what Load sends back; for the type checker
         limit_s = self.timeouts.request_s

@@ -12,6 +12,9 @@ SUFFIXES = {"text": ".txt", "json": ".json", "jsonl": ".jsonl", "srt": ".srt", "
 ONE_FILE_EACH = frozenset({"srt", "vtt"})
 """Formats that hold one recording: several cannot share a stream."""
 
+NEED_TIMES = frozenset({"srt", "vtt"})
+"""Formats that say when each word was spoken."""
+
 
 def as_fields(name: str, result: Result) -> dict[str, Any]:
     """A result as a JSON object: ``audio`` and the transcript's fields, or ``audio`` and ``error``."""

@@ -88,7 +88,7 @@ def check_parameter(name: str, value: object) -> None:
     """Refuses what Triton cannot carry as a request parameter.
 
     Raises:
-        ParameterError: a reserved or empty name, or a value that is no str, int, float or bool.
+        ParameterError: a reserved or empty name, or a value that is no str of Unicode text, int, float or bool.
     """
     if not name or name in RESERVED or name.startswith("triton_"):
         raise ParameterError(f"the request parameter name {name!r} is empty or reserved by Triton: use another one")
@@ -96,6 +96,8 @@ def check_parameter(name: str, value: object) -> None:
         raise ParameterError(
             f"the request parameter {name!r} is a {type(value).__name__}: give str, int, float or bool"
         )
+    if isinstance(value, str) and not _is_unicode(value):
+        raise ParameterError(f"the request parameter {name!r} is {value!r}, which is not UTF-8: write it again")
     if isinstance(value, float) and not math.isfinite(value):
         raise ParameterError(f"the request parameter {name!r} is {value}: give a finite number")
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
@@ -155,6 +157,11 @@ def _set_parameter(target: object, value: Parameter) -> None:
     kinds = (("bool_param", bool), ("int64_param", int), ("double_param", float), ("string_param", str))
     field = next(name for name, kind in kinds if isinstance(value, kind))
     setattr(target, field, value)
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether the text has no lone surrogates, which stand for what was not UTF-8 on a command line."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _varint(number: int) -> bytes:

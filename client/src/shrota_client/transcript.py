@@ -21,10 +21,16 @@ class Word:
 
 @dataclass(frozen=True)
 class Alternative:
-    """Another reading of the audio, where ``n_best`` asked for some; ``details`` is all that the decoder says of it."""
+    """A reading of the audio, where ``n_best`` asked for some.
+
+    Attributes:
+        text: what may have been said.
+        score: the decoder's own, higher is better; None where it gives none.
+        details: all that the decoder says of it.
+    """
 
     text: str
-    confidence: float | None
+    score: float | None
     details: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
@@ -36,8 +42,8 @@ class Transcript:
         text: what was said.
         confidence: of the whole, in [0, 1].
         duration: seconds of audio.
-        words: the words of ``text`` in order, with their times.
-        alternatives: other readings, best first.
+        words: the words of ``text`` in order, with their times; none where they were not asked for.
+        alternatives: the best readings, best first; none where they were not asked for.
         elapsed_s: seconds from sending the request to its answer, waits for a full queue included, reading and
             resampling the file not.
     """
@@ -69,7 +75,7 @@ class Transcript:
                 duration=float(fields["duration"]),
                 words=tuple(
                     Word(str(word["word"]), float(word["start"]), float(word["end"]), float(word["confidence"]))
-                    for word in fields["words"]
+                    for word in fields.get("words") or ()
                 ),
                 alternatives=tuple(_alternative(each) for each in fields.get("alternatives") or ()),
                 elapsed_s=elapsed_s,
@@ -97,5 +103,5 @@ def _alternative(value: object) -> Alternative:
         return Alternative(value, None, {"text": value})
     if not isinstance(value, Mapping):
         raise TypeError(f"an alternative is a {type(value).__name__}")
-    confidence = value.get("confidence")
-    return Alternative(str(value["text"]), None if confidence is None else float(confidence), dict(value))
+    score = value.get("score")
+    return Alternative(str(value["text"]), None if score is None else float(score), dict(value))

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 import click
 
 from shrota_client.client import DEFAULT_SERVER, AsyncClient
+from shrota_client.commands.decoding import DECODING_OPTIONS, decoding
+from shrota_client.decoding import Decoding
 from shrota_client.errors import ParameterError
 from shrota_client.message import Parameter
 from shrota_client.settings import Timeouts, Tls
@@ -17,16 +19,24 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class Connection:
-    """How to reach the server, and the request parameters of every call."""
+    """How to reach the server, and the request parameters and decoder's settings of every call."""
 
     server: str
     tls: Tls
     timeouts: Timeouts
     parameters: dict[str, Parameter]
+    decoding: Decoding
 
     def client(self) -> AsyncClient:
         """A client with these settings."""
-        return AsyncClient(self.server, parameters=self.parameters, tls=self.tls, timeouts=self.timeouts)
+        return AsyncClient(
+            self.server, parameters=self.parameters, decoding=self.decoding, tls=self.tls, timeouts=self.timeouts
+        )
+
+    @property
+    def without_words(self) -> bool:
+        """Whether the server is told to answer no words, and so no times."""
+        return {**self.parameters, **self.decoding.parameters()}.get("words") is False
 
 
 def connection_options(command: Command) -> Command:
@@ -51,6 +61,7 @@ def connection_options(command: Command) -> Command:
                 multiple=True,
                 help="Request parameter that the server knows, such as engine=acoustic_onnx; may be repeated.",
             ),
+            *DECODING_OPTIONS,
             click.option(
                 "--timeout",
                 "timeout_s",
@@ -78,8 +89,9 @@ def connection(
     ca_cert: str | None,
     client_cert: str | None,
     client_key: str | None,
+    **decoder: Any,
 ) -> Connection:
-    """The settings that the options of :func:`connection_options` make.
+    """The settings that the options of :func:`connection_options` make; ``decoder`` are those of the decoder.
 
     Raises:
         CertificateError, ParameterError: an option that cannot be used.
@@ -87,7 +99,8 @@ def connection(
     parameters = dict(parse_parameter(pair) for pair in pairs)
     if engine is not None:
         parameters["engine"] = engine
-    return Connection(server, Tls(ca_cert, client_cert, client_key), Timeouts(request_s=timeout_s), parameters)
+    tls, timeouts = Tls(ca_cert, client_cert, client_key), Timeouts(request_s=timeout_s)
+    return Connection(server, tls, timeouts, parameters, decoding(**decoder))
 
 
 def parse_parameter(pair: str) -> tuple[str, Parameter]:

@@ -60,8 +60,11 @@ def score(  # noqa: PLR0917 - click passes options by name
     from shrota_client.manifest import read_manifest  # noqa: PLC0415
     from shrota_client.score import Score, UtteranceScore  # noqa: PLC0415
 
-    if hypotheses is not None and ctx.get_parameter_source("server") is click.core.ParameterSource.COMMANDLINE:
-        raise click.UsageError("--hypotheses and --server exclude each other")
+    if hypotheses is not None:
+        for option in ctx.command.params:
+            name = option.name or ""
+            if name in options and ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+                raise click.UsageError(f"--hypotheses and {option.opts[-1]} exclude each other")
     utterances = read_manifest(manifest, need_text=True)
     scores: list[UtteranceScore] = []
 

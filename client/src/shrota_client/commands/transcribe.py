@@ -6,7 +6,8 @@ import click
 
 from shrota_client.client import CONCURRENCY
 from shrota_client.commands.options import connection, connection_options
-from shrota_client.formats import SUFFIXES
+from shrota_client.errors import ParameterError
+from shrota_client.formats import NEED_TIMES, SUFFIXES
 
 
 @click.command()
@@ -50,6 +51,10 @@ def transcribe(
     from shrota_client.outputs import Output  # noqa: PLC0415
 
     settings = connection(**options)
+    if settings.without_words and output_format in NEED_TIMES:
+        raise ParameterError(
+            f"{output_format} needs the times of words: leave out --no-words (words=false), or choose another format"
+        )
     sources = find_sources(paths)
     with Output(output_format, output, sources) as target:
         failed = transcribe_sources(sources, settings, concurrency, target.write)

@@ -1,0 +1,75 @@
+"""Options of the server's decoder, for every command that calls a server."""
+
+from pathlib import Path
+
+import click
+
+from shrota_client.decoding import Decoding, Hotword
+from shrota_client.hotwords import parse_hotword, read_hotwords
+
+DECODING_OPTIONS = (
+    click.option(
+        "--beam-width",
+        type=int,
+        metavar="COUNT",
+        help="Transcripts that the decoder's search keeps at every frame; 1 is greedy. This and the following are as "
+        "the server is set up, unless given.",
+    ),
+    click.option("--lm-weight", type=float, metavar="NUMBER", help="How much the language model counts."),
+    click.option("--word-score", type=float, metavar="NUMBER", help="Added to a transcript's score for each word."),
+    click.option(
+        "--hotword",
+        "hotwords",
+        metavar="WORD[:BOOST]",
+        multiple=True,
+        help="Word or phrase to favour, with a boost of its own if one follows; may be repeated.",
+    ),
+    click.option(
+        "--hotwords-file",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="File with a WORD[:BOOST] on each line, added to those of --hotword.",
+    ),
+    click.option(
+        "--hotword-weight", type=float, metavar="NUMBER", help="Boost of hotwords that have none of their own."
+    ),
+    click.option(
+        "--n-best",
+        type=int,
+        metavar="COUNT",
+        help="How many readings to give as alternatives, in JSON; no more than --beam-width.",
+    ),
+    click.option("--no-words", is_flag=True, help="Leave out the words with their times and confidences."),
+)
+"""Decorators, in the order of the help text."""
+
+
+def decoding(
+    *,
+    beam_width: int | None,
+    lm_weight: float | None,
+    word_score: float | None,
+    hotwords: tuple[str, ...],
+    hotwords_file: Path | None,
+    hotword_weight: float | None,
+    n_best: int | None,
+    no_words: bool,
+) -> Decoding:
+    """The settings that :data:`DECODING_OPTIONS` make.
+
+    Raises:
+        ParameterError: an option that cannot be used, or two that do not go together.
+    """
+    favoured: list[Hotword] | None = None
+    if hotwords or hotwords_file is not None:
+        favoured = [parse_hotword(text) for text in hotwords]
+        favoured += [] if hotwords_file is None else read_hotwords(hotwords_file)
+    return Decoding(
+        beam_width=beam_width,
+        lm_weight=lm_weight,
+        word_score=word_score,
+        hotwords=favoured,
+        hotword_weight=hotword_weight,
+        n_best=n_best,
+        words=False if no_words else None,
+    )

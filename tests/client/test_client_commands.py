@@ -23,7 +23,7 @@ from shrota_client import AsyncClient, Client, cli
 from shrota_client.commands.options import parse_parameter
 from shrota_client.commands.transcribe import transcribe
 from shrota_client.failures import NO_CONNECTION, Failure, error_of
-from shrota_decoder.checks import check_parameters
+from shrota_decoder.parameters import Limits, Parameters, read_parameters
 from shrota_testing import fake_triton
 from shrota_testing.fake_triton import Answer, FakeTriton, Seen, serve
 
@@ -218,7 +218,7 @@ def test_examples_are_what_the_server_of_this_repository_takes() -> None:
     assert pairs
     assert objects
     for parameters in [dict(map(parse_parameter, pairs)), *map(json.loads, objects)]:
-        check_parameters(json.dumps(parameters))
+        read_parameters(parameters, Parameters(beam_width=32), Limits())
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,8 @@ BAD_PARAMETERS: dict[str, tuple[dict[str, Any], str]] = {
     "sample_rate a word": ({"sample_rate": "fast"}, "sample_rate"),
     "unknown engine": ({"engine": "acoustic_abacus"}, "acoustic_abacus"),
     "engine a number": ({"engine": 7}, "engine"),
-    "beam_width": ({"beam_width": 8}, "beam_width"),
+    "beam_width 0": ({"beam_width": 0}, "beam_width"),
+    "hotwords without a beam": ({"hotwords": "राम"}, "beam_width"),
     "n_best a word": ({"n_best": "many"}, "n_best"),
 }
 

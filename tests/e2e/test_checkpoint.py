@@ -13,6 +13,8 @@ from transformers import AutoFeatureExtractor, AutoModelForCTC
 
 from shrota_client import Client
 from shrota_client.audio import read_audio
+from shrota_client.manifest import read_manifest
+from shrota_client.score import score_texts
 from shrota_server import TritonServer
 from shrota_testing.repository import ROOT
 
@@ -75,8 +77,31 @@ def test_texts_are_the_same_alone_and_in_any_batch(small_server: TritonServer, u
     assert sum(bool(transcript.text) for transcript in alone) >= len(utterances) - 1
 
 
-def test_words_of_long_audio_lie_in_order_within_it(small_server: TritonServer) -> None:
-    with Client(small_server.grpc_url) as client:
+def test_a_beam_with_the_checkpoints_own_language_model_hears_more_words_right(small_server: TritonServer) -> None:
+    samples = read_manifest(ROOT / "samples" / "manifest.jsonl", need_text=True)
+
+    def errors(**parameters: int) -> int:
+        with Client(small_server.grpc_url, parameters=parameters) as client:
+            heard = [client.transcribe(sample.audio).text for sample in samples]
+        pairs = [(str(sample.text), text) for sample, text in zip(samples, heard, strict=True)]
+        return score_texts(pairs).words.edits.errors
+
+    greedy = errors()
+    assert 0 < errors(beam_width=50) < 0.75 * greedy
+    assert abs(errors(beam_width=50, lm_weight=0) - greedy) <= 3
+
+
+def test_a_beam_gives_the_same_alone_and_beside_others(small_server: TritonServer, utterances: list[Audio]) -> None:
+    with Client(small_server.grpc_url, parameters={"beam_width": 50}) as client:
+        alone = [client.transcribe(audio) for audio in utterances]
+        with ThreadPoolExecutor(len(utterances)) as pool:
+            together = list(pool.map(client.transcribe, utterances))
+    assert [transcript.text for transcript in together] == [transcript.text for transcript in alone]
+
+
+@pytest.mark.parametrize("beam_width", [1, 50])
+def test_words_of_long_audio_lie_in_order_within_it(small_server: TritonServer, beam_width: int) -> None:
+    with Client(small_server.grpc_url, parameters={"beam_width": beam_width}) as client:
         transcript = client.transcribe(ROOT / "samples" / "passage.wav")
     edges = [time for word in transcript.words for time in (word.start, word.end)]
     assert edges == sorted(edges)

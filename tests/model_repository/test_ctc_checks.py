@@ -1,27 +1,13 @@
 """What the decoder refuses, and the one line that it says."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from shrota_decoder.checks import RequestRefusedError, check_durations, check_log_probs, check_parameters
+from shrota_decoder.checks import check_durations, check_log_probs
+from shrota_decoder.errors import RequestRefusedError
 from shrota_decoder.vocabulary import Vocabulary, VocabularyError
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("beam_width", 8), ("n_best", "3"), ("lm_weight", 0.5), ("hotwords", "राम"), ("beam_width", "x")],
-)
-def test_parameters_of_another_decoder_are_refused(name: str, value: object) -> None:
-    with pytest.raises(RequestRefusedError, match=f"^{name} is .*greedily: leave it out"):
-        check_parameters(json.dumps({name: value}))
-
-
-@pytest.mark.parametrize("parameters", ["", "{}", '{"beam_width": 1, "n_best": "1", "engine": "acoustic_onnx"}'])
-def test_greedy_parameters_and_those_of_other_steps_pass(parameters: str) -> None:
-    check_parameters(parameters)
 
 
 @pytest.mark.parametrize("shape", [(1, 5, 3), (5, 4), (1, 1, 5, 4)])

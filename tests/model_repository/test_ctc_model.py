@@ -17,22 +17,51 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The decoder, as Triton would load it."""
     decoder = make_repository(tmp_path / "model_repository") / "ctc_decoder"
     loaded = load_model(decoder / "1" / "model.py", monkeypatch).TritonPythonModel()
-    loaded.initialize({"model_repository": str(decoder), "model_version": "1"})
+    loaded.initialize({"model_repository": str(decoder), "model_version": "1", "model_config": "{}"})
     return loaded
 
 
-def request(seed: int) -> Request:
-    """One second of noise."""
-    log_probs = tiny_log_probs(noise(1.0, seed))[None].astype(np.float32)
-    return Request({"LOG_PROBS": log_probs, "DURATION": np.ones((1, 1), np.float32)}, ["TRANSCRIPT", "RESULT"])
+def request(seed: int, seconds: float = 1.0, **parameters: Any) -> Request:
+    """Some noise."""
+    log_probs = tiny_log_probs(noise(seconds, seed))[None].astype(np.float32)
+    tensors = {"LOG_PROBS": log_probs, "DURATION": np.full((1, 1), seconds, np.float32)}
+    return Request(tensors, ["TRANSCRIPT", "RESULT"], given_parameters=parameters)
 
 
 def test_a_request_that_is_cancelled_while_its_neighbours_are_decoded_costs_nothing(model: Any) -> None:
     first, gone, last = request(1), request(2), request(3)
     gone.is_cancelled = lambda: first.was_read
-    responses = model.execute([first, gone, last])
+    model.execute([first, gone, last])
+    responses = [each.wait() for each in (first, gone, last)]
     assert responses[1].error == TritonError("the request was cancelled", TritonError.CANCELLED)
     assert not gone.was_read
     for response, seed in ((responses[0], 1), (responses[2], 3)):
         assert response.error is None
         assert response.output("TRANSCRIPT").tolist() == [[expected_text(noise(1.0, seed)).encode("utf-8")]]
+
+
+def test_a_search_whose_caller_goes_ends_with_its_segment(model: Any) -> None:
+    """90 seconds are three segments: the caller is there when the search begins, and before the first of them."""
+    long = request(1, 90.0, beam_width=2)
+    answers = iter([False, False, True])
+    long.is_cancelled = lambda: next(answers)
+    model.execute([long])
+    assert long.wait().error == TritonError("the request was cancelled", TritonError.CANCELLED)
+
+
+def test_greedy_requests_are_answered_before_the_searches_of_their_batch(model: Any) -> None:
+    greedy, search = request(2), request(1, beam_width=2)
+    search.is_cancelled = greedy.sender.done.is_set
+    model.execute([search, greedy])
+    assert greedy.wait().error is None
+    assert search.wait().error == TritonError("the request was cancelled", TritonError.CANCELLED)
+
+
+def test_a_request_that_is_refused_is_not_looked_at_further(model: Any) -> None:
+    refused, good = request(1, beam_width="many"), request(2, beam_width=2)
+    model.execute([refused, good])
+    error = refused.wait().error
+    assert error is not None
+    assert (error.code, error.message[:28]) == (TritonError.INVALID_ARG, "parameter `beam_width` must ")
+    assert not refused.was_read
+    assert good.wait().error is None

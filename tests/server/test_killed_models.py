@@ -59,8 +59,8 @@ def test_the_engine_is_right_after_it_was_loaded_again(server: TritonServer) -> 
     np.testing.assert_allclose(log_probs[0], tiny_log_probs(AUDIO[0]), atol=1e-4)
 
 
-def ask(server: TritonServer, model: str, inputs: list[InferInput]) -> None:
-    infer(server.grpc_url, model, inputs, [])
+def ask(server: TritonServer, model: str, inputs: list[InferInput], **parameters: Any) -> None:
+    infer(server.grpc_url, model, inputs, [], parameters=parameters)
 
 
 def error_of(caller: Future[Any], deadline: float) -> BaseException | None:
@@ -97,7 +97,10 @@ def every_frame_another_token(seconds: int) -> list[InferInput]:
     return [tensor("LOG_PROBS", log_probs), tensor("DURATION", np.full((1, 1), seconds, np.float32))]
 
 
-def test_whoever_has_a_request_in_the_decoder_when_it_is_killed_is_told_so_at_once(slow_server: TritonServer) -> None:
+@pytest.mark.parametrize("beam_width", [1, 100])
+def test_whoever_has_a_request_in_the_decoder_when_it_is_killed_is_told_so_at_once(
+    slow_server: TritonServer, beam_width: int
+) -> None:
     """By Triton itself, with an error of its own, which the client knows: one decodes, one waits for it."""
 
     def heard() -> int:
@@ -105,7 +108,8 @@ def test_whoever_has_a_request_in_the_decoder_when_it_is_killed_is_told_so_at_on
 
     before = heard()
     with ThreadPoolExecutor() as pool, Client(slow_server.grpc_url) as client:
-        decoding = pool.submit(ask, slow_server, "ctc_decoder", every_frame_another_token(7200))
+        inputs = every_frame_another_token(7200)
+        decoding = pool.submit(ask, slow_server, "ctc_decoder", inputs, beam_width=beam_width)
         assert is_at_work(slow_server.pid, "ctc_decoder")
         with halted(slow_server.pid, "ctc_decoder"):
             waiting = pool.submit(client.transcribe, AUDIO[0])

@@ -4,7 +4,9 @@
 """
 
 import importlib.util
+import json
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +15,9 @@ from typing import Any, NoReturn
 
 import pytest
 from numpy.typing import NDArray
+
+WAIT_S = 30
+TRITONSERVER_RESPONSE_COMPLETE_FINAL = 1
 
 
 def load_model(path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
@@ -72,13 +77,40 @@ class InferenceResponse:
 
 
 @dataclass
+class Sender:
+    """The way back of a request; keeps the response."""
+
+    response: InferenceResponse | None = None
+    done: threading.Event = field(default_factory=threading.Event)
+
+    def send(self, response: InferenceResponse, flags: int) -> None:
+        """Keeps the only response."""
+        assert flags == TRITONSERVER_RESPONSE_COMPLETE_FINAL
+        assert self.response is None
+        self.response = response
+        self.done.set()
+
+
+@dataclass
 class Request:
     """A request for all outputs; remembers whether anybody has looked at its inputs."""
 
     tensors: dict[str, NDArray[Any]]
     outputs: Sequence[str]
     is_cancelled: Callable[[], bool] = lambda: False
+    given_parameters: dict[str, Any] = field(default_factory=dict)
     was_read: bool = field(default=False, init=False)
+    sender: Sender = field(default_factory=Sender, init=False)
+
+    def get_response_sender(self) -> Sender:
+        """Where the answer goes."""
+        return self.sender
+
+    def wait(self) -> InferenceResponse:
+        """The answer."""
+        assert self.sender.done.wait(WAIT_S), "no answer"
+        assert self.sender.response is not None
+        return self.sender.response
 
     def inputs(self) -> list[Tensor]:
         """All its inputs."""
@@ -90,8 +122,8 @@ class Request:
         return list(self.outputs)
 
     def parameters(self) -> str:
-        """None."""
-        return ""
+        """Its parameters, a JSON object; nothing if there are none."""
+        return json.dumps(self.given_parameters) if self.given_parameters else ""
 
 
 def get_input_tensor_by_name(request: Request, name: str) -> Tensor:

@@ -39,6 +39,7 @@ DESCRIPTION_FILES = (
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
+    "lm.arpa.gz",
 )
 EXTRACTOR = "Wav2Vec2FeatureExtractor"
 HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+|[\w-][\w.-]*")
@@ -56,6 +57,12 @@ class Checkpoint:
     extractor: dict[str, Any]
     """the feature extractor's part of ``preprocessor_config.json`` or ``processor_config.json``"""
     weights: tuple[Path, ...]
+
+    @property
+    def language_model(self) -> Path | None:
+        """A KenLM model of its language, if it brings one."""
+        path = self.folder / "lm.arpa.gz"
+        return path if path.is_file() else None
 
     @property
     def sample_rate(self) -> int:

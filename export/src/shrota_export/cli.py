@@ -57,6 +57,23 @@ def export_onnx_command(
     )
 
 
+@export.command("lm")
+@click.argument("file", type=PATH)
+@click.option(
+    "--repository", type=PATH, default=Path("model_repository"), show_default=True, help="Where Triton serves from."
+)
+def export_lm_command(*, file: Path, repository: Path) -> None:
+    """Installs FILE, a KenLM model, for the decoder of what has been exported.
+
+    An ARPA file, gzipped or not, or a binary of KenLM's. Its words are checked against the checkpoint's tokens. It
+    takes the place of the one that is there; a running server uses it when the model ctc_decoder is loaded again.
+    """
+    from shrota_export.language_model import install_language_model  # noqa: PLC0415
+
+    staged = install_language_model(file, repository)
+    click.echo(f"installed {repository / staged.paths[-1]}: {staged.describe()}", err=True)
+
+
 @export.command("random")
 @click.option("--like", type=click.Choice(["indicwav2vec-hindi"]), required=True, help="The published architecture.")
 @click.option("--output", type=PATH, required=True, help="Folder to make.")

@@ -7,6 +7,7 @@
         ├── CheckpointError    (ValueError)   not a checkpoint that can be exported
         ├── RandomCheckpointError (ValueError)  a random checkpoint that cannot be made
         ├── HubError           (OSError)      the hub cannot be reached, or has no such checkpoint
+        ├── LanguageModelError (ValueError)   no KenLM model, or not one for the checkpoint's tokens
         ├── RepositoryError    (OSError)      no model repository, or one that cannot be written
         ├── SpeechError        (ValueError)   no speech to verify with
         └── VerificationError  (ArithmeticError)  the exported graph differs from the checkpoint
@@ -38,6 +39,13 @@ class HubError(ExportError, OSError):
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"cannot get {name!r} from the Hugging Face hub: {reason}")
+
+
+class LanguageModelError(ExportError, ValueError):
+    """A file is no whole KenLM model, or its words cannot be spelled with the checkpoint's tokens."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"cannot install the language model {name!r}: {reason}")
 
 
 class RepositoryError(ExportError, OSError):

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shrota_export.configuration import configurations_to_change
-from shrota_export.paths import MANIFEST, VOCABULARY
+from shrota_export.paths import LANGUAGE_MODELS, MANIFEST, VOCABULARY
 
 if TYPE_CHECKING:
     import onnx
 
 LIBRARIES = ("shrota-export", "torch", "transformers", "onnx", "onnxruntime")
-CODE = ("graph/*.py", "exporters.py", "frontend.py", "vocabulary.py")
+CODE = ("graph/*.py", "exporters.py", "frontend.py", "language_model.py", "vocabulary.py")
 COUNTED = ("LayerNormalization", "MatMul", "Conv", "Gemm", "Softmax")
 
 
@@ -69,6 +69,8 @@ def is_exported(repository: Path, checkpoint_sha256: str, settings: Settings) ->
         if content["checkpoint"]["sha256"] != checkpoint_sha256 or content["settings"] != settings.as_json():
             return False
         if any((repository / name).stat().st_size != file["bytes"] for name, file in content["files"].items()):
+            return False
+        if content.get("language_model") and not any((repository / path).is_file() for path in LANGUAGE_MODELS):
             return False
         size = len(json.loads((repository / VOCABULARY).read_text(encoding="utf-8"))["tokens"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -13,14 +13,15 @@ from shrota_export.errors import CheckpointError
 from shrota_export.exporters import Exporter, export_graph
 from shrota_export.frontend import Frontend, receptive_field_and_stride
 from shrota_export.graph.engine import AcousticEngine
+from shrota_export.language_model import StagedModel, is_of, stage_language_model
 from shrota_export.loading import load_feature_extractor, load_model, load_tokenizer
 from shrota_export.manifest import Settings, count_nodes, describe_file, now, write_json
-from shrota_export.paths import FRONTEND, MANIFEST, MODEL, VOCABULARY
+from shrota_export.paths import FRONTEND, LANGUAGE_MODELS, LM_WORDS, MANIFEST, MODEL, VOCABULARY
 from shrota_export.progress import step
 from shrota_export.repository import Publication, publication
 from shrota_export.speech import read_speech
 from shrota_export.verification import INVARIANCE_TOLERANCE, TOLERANCE, open_engine, reference_log_probs, verify
-from shrota_export.vocabulary import read_vocabulary
+from shrota_export.vocabulary import Vocabulary, read_vocabulary
 
 LARGEST_PROTOBUF = 2**31 - 2**20
 """Bytes; protobuf ends at 2 GiB, and the graph itself needs some room."""
@@ -63,10 +64,12 @@ def export_onnx(checkpoint: Checkpoint, repository: Path, speech: Path, settings
         with step("write the repository"):
             write_json(files.path(FRONTEND), frontend.as_json())
             write_json(files.path(VOCABULARY), vocabulary.as_json(frontend.stride / frontend.sample_rate))
+            language_model, stale = _language_model(checkpoint, files, vocabulary)
             configurations = configurations_to_change(repository, len(vocabulary.tokens))
             for relative, text in configurations.items():
                 files.path(relative).write_text(text, encoding="utf-8")
-            written = [*data, VOCABULARY, FRONTEND, *configurations, MODEL]
+            lm_files = language_model.paths if language_model else ()
+            written = [*data, *lm_files, VOCABULARY, FRONTEND, *configurations, MODEL]
             content = {
                 "checkpoint": _describe(checkpoint),
                 "settings": settings.as_json(),
@@ -77,12 +80,27 @@ def export_onnx(checkpoint: Checkpoint, repository: Path, speech: Path, settings
                     "tolerance": {"checkpoint": TOLERANCE, "invariance": INVARIANCE_TOLERANCE},
                 },
                 "files": {str(name): describe_file(files.path(name)) for name in (*data, VOCABULARY, FRONTEND, MODEL)},
+                "language_model": None if language_model is None else {"words": language_model.words},
                 "date": now(),
             }
             write_json(files.path(MANIFEST), content)
-            stale = [path for path in _data_files(repository) if path not in data]
+            stale += [path for path in _data_files(repository) if path not in data]
             files.commit([*written, MANIFEST], remove=stale)
     return Export(nodes, differences)
+
+
+def _language_model(
+    checkpoint: Checkpoint, files: Publication, vocabulary: Vocabulary
+) -> tuple[StagedModel | None, list[Path]]:
+    """The checkpoint's language model, if it brings one, and the files of others, which must go.
+
+    One that was installed by itself for the same checkpoint stays.
+    """
+    if checkpoint.language_model is None:
+        stays = is_of(files.repository, checkpoint.sha256)
+        return None, [] if stays else [LM_WORDS, *LANGUAGE_MODELS]
+    staged = stage_language_model(checkpoint.language_model, files, vocabulary.letters)
+    return staged, staged.stale
 
 
 def _export(name: str, engine: AcousticEngine, path: Path, settings: Settings) -> onnx.ModelProto:

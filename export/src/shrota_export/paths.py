@@ -6,3 +6,8 @@ MODEL = Path("acoustic_onnx/1/model.onnx")
 MANIFEST = MODEL.with_name("manifest.json")
 FRONTEND = Path("acoustic/1/frontend.json")
 VOCABULARY = Path("ctc_decoder/1/vocab.json")
+LM_WORDS = Path("ctc_decoder/1/lm.words")
+LM_ARPA = LM_WORDS.with_name("lm.arpa")
+LM_BINARY = LM_WORDS.with_name("lm.binary")
+LANGUAGE_MODELS = (LM_ARPA, LM_BINARY, *(LM_WORDS.with_name(name) for name in ("lm.arpa.gz", "lm.bin", "lm.klm")))
+"""All that the decoder takes for a language model."""

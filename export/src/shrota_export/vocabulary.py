@@ -18,6 +18,11 @@ class Vocabulary:
     special_tokens: list[str]
     """tokens that are no text, the blank among them"""
 
+    @property
+    def letters(self) -> list[str]:
+        """The tokens that words are spelled with."""
+        return [token for token in self.tokens if token not in {*self.special_tokens, self.word_delimiter}]
+
     def as_json(self, frame_seconds: float) -> dict[str, Any]:
         """The content of ``vocab.json``; ``frame_seconds`` lie between one frame and the next."""
         return {**asdict(self), "frame_seconds": frame_seconds}

@@ -6,8 +6,11 @@ Custom metrics, on Triton's metrics endpoint:
 * ``shrota_decoded_audio_seconds_total``: seconds of audio decoded.
 """
 
+import json
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -16,34 +19,70 @@ import triton_python_backend_utils as pb_utils
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from shrota_decoder.checks import RequestRefusedError, check_durations, check_log_probs, check_parameters
-from shrota_decoder.greedy import decode
-from shrota_decoder.vocabulary import Vocabulary, VocabularyError
+from shrota_decoder.checks import check_durations, check_log_probs
+from shrota_decoder.decoder import Decoder
+from shrota_decoder.errors import RequestCancelledError, RequestRefusedError, SettingsError
+from shrota_decoder.language_model import find_language_model
+from shrota_decoder.parameters import Parameters
+from shrota_decoder.settings import load_settings
+from shrota_decoder.vocabulary import Vocabulary
 
 
 class TritonPythonModel:
-    """Decodes each request by itself; one that cannot be decoded is refused and harms no other."""
+    """Decodes each request by itself; one that cannot be decoded is refused and harms no other.
+
+    Greedy requests are answered at once, one after the other: each takes milliseconds. Beam searches run in threads,
+    as the library needs no lock of Python's, and each is answered when it is done. ``execute`` returns when all are:
+    requests whose ``execute`` has returned Triton would forget if this process died.
+    """
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Reads the vocabulary and registers the metrics."""
+        """Reads settings, vocabulary and language model, and registers the metrics."""
         folder = Path(args["model_repository"]) / args["model_version"]
         try:
+            settings = load_settings(args["model_config"])
             self.vocabulary = Vocabulary.read(folder / "vocab.json")
-        except VocabularyError as error:
+            self.decoder = Decoder(self.vocabulary, find_language_model(folder), settings)
+            self.decoder.preload()
+        except (SettingsError, RequestRefusedError) as error:
             raise pb_utils.TritonModelException(str(error)) from None
+        self.threads = ThreadPoolExecutor(settings.threads, "beam")
         self.decode_seconds = Counter("shrota_decode_seconds_total", "Seconds spent in decoding")
         self.audio_seconds = Counter("shrota_decoded_audio_seconds_total", "Seconds of audio decoded")
 
-    def execute(self, requests: list[Any]) -> list[Any]:
-        """One response per request, in order."""
-        return [self.respond(request) for request in requests]
+    def execute(self, requests: list[Any]) -> list[None]:
+        """Answers every request, those that cost little first."""
+        searches = []
+        for request in requests:
+            sender = request.get_response_sender()
+            try:
+                parameters = self.decoder.read_parameters(json.loads(request.parameters() or "{}"))
+            except RequestRefusedError as error:
+                send(sender, failure(str(error), pb_utils.TritonError.INVALID_ARG))
+                continue
+            if parameters.beam_width == 1:
+                send(sender, self.respond(request, parameters))
+            else:
+                searches.append((request, sender, parameters))
+        wait([self.threads.submit(self.search, *each) for each in searches])
+        return [None] * len(requests)
 
-    def respond(self, request: Any) -> Any:
+    def search(self, request: Any, sender: Any, parameters: Parameters) -> None:
+        """Answers one request, in a thread."""
+        send(sender, self.respond(request, parameters))
+
+    def finalize(self) -> None:
+        """Ends the threads."""
+        self.threads.shutdown()
+
+    def respond(self, request: Any, parameters: Parameters) -> Any:
         """The response to one request; its error, where there is one, is its own."""
-        if request.is_cancelled():
-            return failure("the request was cancelled", pb_utils.TritonError.CANCELLED)
         try:
-            return self.decode(request)
+            if request.is_cancelled():
+                raise RequestCancelledError("the request was cancelled")  # noqa: TRY301 - as if in a segment
+            return self.decode(request, parameters)
+        except RequestCancelledError as error:
+            return failure(str(error), pb_utils.TritonError.CANCELLED)
         except RequestRefusedError as error:
             return failure(str(error), pb_utils.TritonError.INVALID_ARG)
         except Exception as error:  # noqa: BLE001 - whatever it is, it must reach one caller only
@@ -51,30 +90,40 @@ class TritonPythonModel:
             pb_utils.Logger.log_error(f"ctc_decoder: {error!r}")
             return failure(f"the decoder failed: {error!r}", pb_utils.TritonError.INTERNAL)
 
-    def decode(self, request: Any) -> Any:
+    def decode(self, request: Any, parameters: Parameters) -> Any:
         """The response to one request of [rows, frames, vocabulary]: a transcript and a result per row.
 
         Raises:
             RequestRefusedError: What the request brings cannot be decoded.
+            RequestCancelledError: Its caller has gone while it was decoded.
         """
         started = time.perf_counter()
         log_probs = pb_utils.get_input_tensor_by_name(request, "LOG_PROBS").as_numpy()
         durations = pb_utils.get_input_tensor_by_name(request, "DURATION").as_numpy().reshape(-1)
-        check_parameters(request.parameters())
         check_log_probs(log_probs, len(self.vocabulary.tokens))
         check_durations(durations)
+        self.decoder.prepare(parameters)
         results = [
-            decode(row, float(duration), self.vocabulary) for row, duration in zip(log_probs, durations, strict=True)
+            self.decoder.decode(row, float(duration), parameters, request.is_cancelled)
+            for row, duration in zip(log_probs, durations, strict=True)
         ]
         response = pb_utils.InferenceResponse(
             [
                 string_tensor("TRANSCRIPT", [result.text for result in results]),
-                string_tensor("RESULT", [result.to_json() for result in results]),
+                string_tensor("RESULT", [result.to_json(words=parameters.words) for result in results]),
             ]
         )
         self.decode_seconds.add(time.perf_counter() - started)
         self.audio_seconds.add(float(durations.sum()))
         return response
+
+
+def send(sender: Any, response: Any) -> None:
+    """Answers a request, which then is over; whoever does not take the answer is gone."""
+    try:
+        sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+    except Exception as error:  # noqa: BLE001 - the next request must be answered all the same
+        pb_utils.Logger.log_error(f"ctc_decoder: an answer could not be sent: {error!r}")
 
 
 def string_tensor(name: str, values: list[str]) -> Any:
@@ -90,6 +139,9 @@ def failure(message: str, code: int) -> Any:
 class Counter:
     """A counter on the metrics endpoint; it counts for nobody where the server's metrics are off."""
 
+    # of all counters together: tritonserver 2.51 crashes where two threads of a model change metrics at a time
+    _lock = threading.Lock()
+
     def __init__(self, name: str, description: str) -> None:
         self._metric = None
         try:
@@ -102,4 +154,5 @@ class Counter:
     def add(self, amount: float) -> None:
         """Counts ``amount`` more."""
         if self._metric is not None:
-            self._metric.increment(amount)
+            with self._lock:
+                self._metric.increment(amount)

@@ -1,42 +1,9 @@
 """Checks of what a request brings; every failure is one line that says what to do."""
 
-import json
-from collections.abc import Mapping
-
 import numpy as np
 from numpy.typing import NDArray
 
-# Parameters of decoders other than the greedy one, and the value that greedy decoding is.
-GREEDY_VALUES: Mapping[str, frozenset[str]] = {
-    "beam_width": frozenset({"1"}),
-    "n_best": frozenset({"1"}),
-    "lm_weight": frozenset({"0", "0.0"}),
-    "word_score": frozenset({"0", "0.0"}),
-    "hotwords": frozenset({"", "[]"}),
-    "hotword_weight": frozenset({"0", "0.0"}),
-}
-
-
-class RequestRefusedError(ValueError):
-    """What the caller sent cannot be decoded; the text says what to do."""
-
-
-def check_parameters(parameters: str) -> None:
-    """Refuses request parameters that ask for another decoder than the greedy one.
-
-    Args:
-        parameters: The request's parameters as JSON, as ``request.parameters()`` gives them.
-
-    Raises:
-        RequestRefusedError: A parameter asks for what this decoder does not do.
-    """
-    given = json.loads(parameters) if parameters else {}
-    for name, greedy in GREEDY_VALUES.items():
-        if name in given and str(given[name]).strip() not in greedy:
-            expected = " or ".join(repr(value) for value in sorted(greedy, key=len)[:1])
-            raise RequestRefusedError(
-                f"{name} is {given[name]!r}, but this server decodes greedily: leave it out, or send {expected}"
-            )
+from shrota_decoder.errors import RequestRefusedError
 
 
 def check_log_probs(log_probs: NDArray[np.float32], vocabulary_size: int) -> None:

@@ -4,10 +4,11 @@ Graves et al., "Connectionist Temporal Classification", ICML 2006, section 3.2 (
 word delimiters are treated as ``Wav2Vec2CTCTokenizer`` of Hugging Face treats them, with two differences that keep a
 transcript clean: special tokens (``<s>``, ``<unk>``, ...) are left out, and several delimiters in a row are one space.
 
-Times and confidences, in every mode of decoding:
+Times and confidences, in every mode of decoding, are those of a path, one token per frame: here the best path, of a
+beam's text the most probable path that says it (``alignment.py``).
 
-* A *token* lasts from the first to the last frame of its run of equal best tokens. Frame ``f`` stands for the time from
-  ``f * frame_seconds`` to ``(f + 1) * frame_seconds``. CTC peaks: a token may be shorter than its sound.
+* A *token* lasts from the first to the last frame of its run of equal tokens in the path. Frame ``f`` stands for the
+  time from ``f * frame_seconds`` to ``(f + 1) * frame_seconds``. CTC peaks: a token may be shorter than its sound.
 * A *word* starts with its first token and ends with its last; both are clipped to the duration of the audio.
 * The *confidence of a token* is the largest probability it has within its run; that of a *word* the geometric mean of
   its tokens' and that of an *utterance* the geometric mean of all its tokens', delimiters among them. An utterance
@@ -34,18 +35,18 @@ class Runs:
     log_confidences: NDArray[np.float64]
 
 
-def collapse(log_probs: NDArray[np.float32], vocabulary: Vocabulary) -> Runs:
-    """The runs of the best path.
+def collapse(log_probs: NDArray[np.float32], path: NDArray[np.int64], vocabulary: Vocabulary) -> Runs:
+    """The runs of a path.
 
     Args:
         log_probs: Natural log of the token probabilities, [frames, vocabulary], at least one frame.
+        path: The token of each frame, [frames].
         vocabulary: The tokens.
     """
-    best = log_probs.argmax(axis=1)
-    first_frames = np.flatnonzero(np.r_[True, best[1:] != best[:-1]])
-    last_frames = np.r_[first_frames[1:], best.size] - 1
-    peaks = np.maximum.reduceat(log_probs[np.arange(best.size), best], first_frames)
-    token_ids = best[first_frames]
+    first_frames = np.flatnonzero(np.r_[True, path[1:] != path[:-1]])
+    last_frames = np.r_[first_frames[1:], path.size] - 1
+    peaks = np.maximum.reduceat(log_probs[np.arange(path.size), path], first_frames)
+    token_ids = path[first_frames]
     kept = ~np.isin(token_ids, list(vocabulary.special_ids))
     return Runs(token_ids[kept], first_frames[kept], last_frames[kept], peaks[kept].astype(np.float64))
 
@@ -58,9 +59,23 @@ def decode(log_probs: NDArray[np.float32], duration: float, vocabulary: Vocabula
         duration: Seconds of audio.
         vocabulary: The tokens.
     """
+    return describe(log_probs, log_probs.argmax(axis=1), duration, vocabulary)
+
+
+def describe(
+    log_probs: NDArray[np.float32], path: NDArray[np.int64], duration: float, vocabulary: Vocabulary
+) -> Result:
+    """What a path says, with its times and confidences: the best path here, the aligned one of a beam elsewhere.
+
+    Args:
+        log_probs: Natural log of the token probabilities, [frames, vocabulary]; no frame at all is allowed.
+        path: The token of each frame, [frames].
+        duration: Seconds of audio.
+        vocabulary: The tokens.
+    """
     if log_probs.shape[0] == 0:
         return Result(confidence=0.0, duration=duration, words=())
-    runs = collapse(log_probs, vocabulary)
+    runs = collapse(log_probs, path, vocabulary)
     if runs.token_ids.size == 0:
         return Result(float(np.exp(log_probs[:, vocabulary.blank_id].mean())), duration, ())
     words = []

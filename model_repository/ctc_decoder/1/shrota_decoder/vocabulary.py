@@ -2,10 +2,13 @@
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+from shrota_decoder.errors import SettingsError
 
-class VocabularyError(ValueError):
+
+class VocabularyError(SettingsError):
     """``vocab.json`` is missing or is not what the export writes."""
 
 
@@ -52,3 +55,22 @@ class Vocabulary:
             raise VocabularyError(f"{path} has no key {error}: {remedy}") from None
         except (OSError, TypeError, ValueError) as error:
             raise VocabularyError(f"{path} cannot be used ({error}): {remedy}") from None
+
+    @cached_property
+    def letters(self) -> dict[str, int]:
+        """The tokens that words are spelled with, and their ids."""
+        silent = {*self.special_ids, self.delimiter_id}
+        return {token: index for index, token in enumerate(self.tokens) if index not in silent}
+
+    def spell(self, word: str) -> list[int] | None:
+        """The fewest tokens that make up ``word``, as ids; None where it cannot be spelled."""
+        longest = max(map(len, self.letters), default=0)
+        spellings: list[list[int] | None] = [[]]
+        for end in range(1, len(word) + 1):
+            best: list[int] | None = None
+            for start in range(max(0, end - longest), end):
+                before, token = spellings[start], self.letters.get(word[start:end])
+                if before is not None and token is not None and (best is None or len(before) + 1 < len(best)):
+                    best = [*before, token]
+            spellings.append(best)
+        return spellings[-1]

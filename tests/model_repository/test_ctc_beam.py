@@ -297,6 +297,13 @@ def test_readings_of_segments_are_joined_best_first() -> None:
     joined = join([first, second], 3, spaced=True)
     assert joined == [Reading(("a", "c", "d"), -2.0), Reading(("a",), -2.5), Reading(("b", "c", "d"), -3.0)]
     assert join([first, second], 1, spaced=False) == [Reading(("acd",), -2.0)]
+    # what two ways of cutting say alike is one reading
+    again = [Reading(("a", "c"), -1.2), Reading(("a",), -1.0)], [Reading(("c",), -1.0), Reading((), -2.0)]
+    assert join(list(again), 3, spaced=True) == [
+        Reading(("a", "c"), -2.0),
+        Reading(("a", "c", "c"), -2.2),
+        Reading(("a",), -3.0),
+    ]
 
 
 def test_without_the_library_greedy_decoding_works_and_a_beam_says_what_is_missing(
@@ -334,6 +341,15 @@ def test_the_language_model_is_loaded_once_for_each_pair_of_weights_and_a_few_st
     for lm_weight in (0.5, 0.501, 0.25, 0.5, 0.75, 0, 0.5, 0.25):
         decoder.prepare(decoder.read_parameters({"beam_width": 2, "lm_weight": lm_weight}))
     assert loaded == [0.5, 0.25, 0.75, 0.0, 0.25]
+
+
+def test_a_language_model_that_was_replaced_is_not_mixed_with_the_words_of_the_old_one(tmp_path: Path) -> None:
+    decoder = decoder_with(tmp_path, {"काम": -1.0})
+    decoder.prepare(decoder.read_parameters({"beam_width": 2, "lm_weight": 0.5}))
+    write_arpa(tmp_path / "new.arpa", {"नाम": -1.0, "काम": -2.0}).replace(tmp_path / "lm.arpa")
+    decoder.prepare(decoder.read_parameters({"beam_width": 2, "lm_weight": 0.5}))
+    with pytest.raises(SettingsError, match=r"lm\.arpa was replaced: restart the server"):
+        decoder.prepare(decoder.read_parameters({"beam_width": 2, "lm_weight": 0.75}))
 
 
 def test_words_are_read_from_the_file_beside_it_or_the_arpa_itself(tmp_path: Path) -> None:

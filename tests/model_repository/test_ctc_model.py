@@ -1,5 +1,6 @@
 """The decoder's ``model.py`` by itself: what it decodes of a batch."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -65,3 +66,20 @@ def test_a_request_that_is_refused_is_not_looked_at_further(model: Any) -> None:
     assert (error.code, error.message[:28]) == (TritonError.INVALID_ARG, "parameter `beam_width` must ")
     assert not refused.was_read
     assert good.wait().error is None
+
+
+def test_parameters_that_cannot_even_be_read_harm_no_neighbour(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    logged: list[str] = []
+    monkeypatch.setattr(sys.modules["triton_python_backend_utils"].Logger, "log_error", logged.append)
+    bad, good = request(1), request(2)
+
+    def unreadable() -> str:
+        raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+
+    bad.parameters = unreadable
+    model.execute([bad, good])
+    error = bad.wait().error
+    assert error.code == TritonError.INTERNAL
+    assert error.message.startswith("the request's parameters cannot be read: ")
+    assert len(logged) == 1
+    assert good.wait().output("TRANSCRIPT").tolist() == [[expected_text(noise(1.0, 2)).encode("utf-8")]]

@@ -175,3 +175,25 @@ def test_defaults_may_be_a_beam_and_a_request_may_want_less() -> None:
     assert settings.threads >= 1
     assert read_parameters({"beam_width": 1}, settings.defaults, settings.limits).beam_width == 1
     assert read_parameters({"hotwords": "राम"}, settings.defaults, settings.limits).hotwords == (Hotword("राम"),)
+
+
+def test_an_n_best_that_nobody_sent_gives_way_to_a_narrow_beam() -> None:
+    defaults = Parameters(beam_width=100, n_best=5)
+    assert read_parameters({"beam_width": 4}, defaults, Limits()).n_best == 4
+    assert read_parameters({"beam_width": 1}, defaults, Limits()).n_best == 1
+    assert read_parameters({}, defaults, Limits()).n_best == 5
+    with pytest.raises(RequestRefusedError, match="`n_best` is 5"):
+        read_parameters({"beam_width": 4, "n_best": 5}, defaults, Limits())
+
+
+@pytest.mark.parametrize("value", [":1" * 100_000 + " x", "क," * 100_000, "[" + '"क",' * 100_000 + '"क"]'])
+def test_hotwords_without_end_are_refused_before_they_are_read(value: str) -> None:
+    with pytest.raises(
+        RequestRefusedError, match=r"^parameter `hotwords` has \d+ characters: send 1000 words at most$"
+    ):
+        read(beam_width=8, hotwords=value)
+
+
+def test_joiners_are_no_part_of_a_hotword() -> None:
+    assert read(beam_width=8, hotwords="क्\u200dया").hotwords == (Hotword("क्या"),)
+    assert read(beam_width=8, hotwords=json.dumps([["रा\u200cम", 3]])).hotwords == (Hotword("राम", 3.0),)

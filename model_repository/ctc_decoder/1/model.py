@@ -60,6 +60,13 @@ class TritonPythonModel:
             except RequestRefusedError as error:
                 send(sender, failure(str(error), pb_utils.TritonError.INVALID_ARG))
                 continue
+            except Exception as error:  # noqa: BLE001 - it must reach one caller only
+                pb_utils.Logger.log_error(f"ctc_decoder: {error!r}")
+                send(
+                    sender,
+                    failure(f"the request's parameters cannot be read: {error!r}", pb_utils.TritonError.INTERNAL),
+                )
+                continue
             if parameters.beam_width == 1:
                 send(sender, self.respond(request, parameters))
             else:

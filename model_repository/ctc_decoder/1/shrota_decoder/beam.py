@@ -169,6 +169,10 @@ class BeamSearch:
         try:
             if weights is None or self.language_model is None:
                 return ctc_beam_decoder.BeamSearchDecoder(self._labels)
+            if self.language_model.was_replaced():
+                raise SettingsError(
+                    f"{self.language_model.path} was replaced: restart the server, or load ctc_decoder again"
+                )
             return ctc_beam_decoder.BeamSearchDecoder(
                 self._labels,
                 kenlm_model_path=self.language_model.path,

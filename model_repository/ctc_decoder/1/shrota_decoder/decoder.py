@@ -111,8 +111,12 @@ def join(segments: list[list[Reading]], n_best: int, *, spaced: bool) -> list[Re
     """
     joined = [Reading((), 0.0)]
     for segment in segments:
-        pairs = (Reading((*left.words, *right.words), left.score + right.score) for left in joined for right in segment)
-        joined = heapq.nlargest(n_best, pairs, key=lambda reading: reading.score)
+        scores: dict[tuple[str, ...], float] = {}
+        for left, right in itertools.product(joined, segment):
+            words = (*left.words, *right.words)
+            scores[words] = max(scores.get(words, -np.inf), left.score + right.score)
+        best = heapq.nlargest(n_best, scores.items(), key=lambda item: item[1])
+        joined = [Reading(words, score) for words, score in best]
     if spaced:
         return joined
     return [Reading(("".join(each.words),) if each.words else (), each.score) for each in joined]

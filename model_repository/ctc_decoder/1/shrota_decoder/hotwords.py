@@ -13,10 +13,12 @@ from shrota_decoder.vocabulary import Vocabulary
 MAX_WEIGHT = 100.0
 MAX_CHARACTERS = 100
 """of one hotword"""
+SPARE = 50
+"""Characters beside a hotword's own: its boost, quotes, commas."""
 MAX_LEVELS = 4
 """Different boosts in one request: a search runs for each (``beam.py``)."""
-BOOSTED = re.compile(r"(.*\S)\s*:\s*([-+.]*[0-9]\S*)\s*", re.DOTALL)
-"""A colon begins a boost where a number follows it; it is part of the word otherwise."""
+NUMBER = re.compile(r"[-+.]*[0-9]\S*")
+"""What makes a boost of that which follows a colon; the colon is part of the word otherwise."""
 VISARGA = "\u0903"
 SHAPE = "words separated by commas, or a JSON list, each WORD or WORD:BOOST, or [WORD, BOOST] in the list"
 
@@ -41,6 +43,8 @@ def read_hotwords(value: object, most: int) -> tuple[Hotword, ...]:
     """
     if not isinstance(value, str):
         raise RequestRefusedError(f"parameter `hotwords` must be text: {SHAPE}")
+    if len(value) > most * (MAX_CHARACTERS + SPARE):
+        raise RequestRefusedError(f"parameter `hotwords` has {len(value)} characters: send {most} words at most")
     items: Iterable[object] = value.split(",")
     if value.lstrip().startswith(("[", "{", '"')):
         try:
@@ -63,11 +67,15 @@ def _read_item(item: object) -> Hotword:
         text, boost = item
     elif isinstance(item, dict) and set(item) <= {"word", "boost"}:
         text, boost = item.get("word"), item.get("boost")
-    elif isinstance(item, str) and (boosted := BOOSTED.fullmatch(item)):
-        text, boost = boosted.groups()
+    elif isinstance(item, str):
+        word, _, number = item.rpartition(":")
+        if word.strip() and NUMBER.fullmatch(number.strip()):
+            text, boost = word, number.strip()
     if not isinstance(text, str) or "\0" in text:
         raise RequestRefusedError(f"parameter `hotwords` has an item {_shown(item)}: send {SHAPE}")
-    text = unicodedata.normalize("NFC", " ".join(text.split()))
+    # joiners and the like change how a word looks, and no token stands for them
+    visible = "".join(letter for letter in text if unicodedata.category(letter) != "Cf")
+    text = unicodedata.normalize("NFC", " ".join(visible.split()))
     if len(text) > MAX_CHARACTERS:
         raise RequestRefusedError(
             f"parameter `hotwords` has one of {len(text)} characters: send words of {MAX_CHARACTERS} at most"

@@ -6,7 +6,7 @@ that begin no known word are a dead end.
 
 import gzip
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from shrota_decoder.errors import SettingsError
@@ -22,6 +22,21 @@ class LanguageModel:
 
     path: Path
     words: tuple[str, ...]
+    stamp: tuple[int, int, int] | None = field(default=None, compare=False)
+    """Which file that was; a file that took its place has other words."""
+
+    def was_replaced(self) -> bool:
+        """Whether the file is not the one that was found."""
+        try:
+            return self.stamp is not None and stamp_of(self.path) != self.stamp
+        except OSError:
+            return True
+
+
+def stamp_of(path: Path) -> tuple[int, int, int]:
+    """Node, size and time of change of a file."""
+    status = path.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def find_language_model(folder: Path) -> LanguageModel | None:
@@ -38,6 +53,7 @@ def find_language_model(folder: Path) -> LanguageModel | None:
         raise SettingsError(f"{folder} holds several language models ({names}): remove all but one")
     path, listed = found[0], folder / WORDS
     try:
+        stamp = stamp_of(path)
         if listed.is_file():
             words = tuple(word for word in listed.read_text(encoding="utf-8").split("\n") if word)
         elif ".arpa" in path.name:
@@ -48,7 +64,7 @@ def find_language_model(folder: Path) -> LanguageModel | None:
         raise SettingsError(f"{path} cannot be read ({error}): install it again with `shrota export lm FILE`") from None
     if not words:
         raise SettingsError(f"{path} has no words: install a KenLM model with `shrota export lm FILE`")
-    return LanguageModel(path, words)
+    return LanguageModel(path, words, stamp)
 
 
 def arpa_words(path: Path) -> Iterator[str]:

@@ -76,6 +76,8 @@ def read_values(values: Mapping[str, object], defaults: Parameters, limits: Limi
         words=given.choice("words", defaults.words),
         hotwords=read_hotwords(values["hotwords"], limits.hotwords) if "hotwords" in values else defaults.hotwords,
     )
+    if "n_best" not in values and "beam_width" in values:
+        read = replace(read, n_best=min(read.n_best, read.beam_width))
     if read.n_best > read.beam_width:
         raise RequestRefusedError(
             f"parameter `n_best` is {read.n_best}, but a beam of {read.beam_width} has no more readings than that: "

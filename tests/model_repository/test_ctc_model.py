@@ -76,9 +76,10 @@ def test_parameters_that_cannot_even_be_read_harm_no_neighbour(model: Any, monke
     def unreadable() -> str:
         raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
 
-    bad.parameters = unreadable
+    monkeypatch.setattr(bad, "parameters", unreadable)
     model.execute([bad, good])
     error = bad.wait().error
+    assert error is not None
     assert error.code == TritonError.INTERNAL
     assert error.message.startswith("the request's parameters cannot be read: ")
     assert len(logged) == 1

@@ -187,12 +187,15 @@ def test_a_checkpoint_brings_its_language_model_and_one_without_removes_it(
 ) -> None:
     export_tiny(repository, checkpoint=with_lm)
     assert installed(repository) == {"lm.arpa": arpa({"कख": -1.0}), "lm.words": "कख\n"}
+    assert "\nthe checkpoint's own language model is installed: 1 words\n" in capsys.readouterr().err
     load(repository)
-    capsys.readouterr()
     export_tiny(repository, checkpoint=with_lm)
     assert "already exported" in capsys.readouterr().err
     export_tiny(repository)
     assert installed(repository) == {}
+    assert "language model that was there is removed: it was installed for another" in capsys.readouterr().err
+    export_tiny(repository, "--force")
+    assert "language model" not in capsys.readouterr().err
 
 
 def test_a_language_model_that_is_gone_or_another_is_exported_again(
@@ -208,13 +211,15 @@ def test_a_language_model_that_is_gone_or_another_is_exported_again(
 
 
 def test_one_that_was_installed_by_itself_stays_with_its_checkpoint(
-    export_tiny: ExportTiny, repository: Path, tmp_path: Path
+    export_tiny: ExportTiny, repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     export_tiny(repository)
     install(write_arpa(tmp_path / "lm.arpa", {"कख": -1.0}), repository)
     export_tiny(repository)
+    capsys.readouterr()
     export_tiny(repository, "--force")
     assert set(installed(repository)) == {"lm.arpa", "lm.words"}
+    assert "\nthe language model that was installed for this checkpoint stays\n" in capsys.readouterr().err
 
 
 def test_a_checkpoint_with_a_language_model_of_another_script_is_refused(

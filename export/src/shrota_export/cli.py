@@ -55,6 +55,8 @@ def export_onnx_command(
         f"within {result.differences['invariance']:.1e} in any batch",
         err=True,
     )
+    if result.language_model:
+        click.echo(result.language_model, err=True)
 
 
 @export.command("lm")

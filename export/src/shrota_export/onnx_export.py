@@ -33,6 +33,8 @@ class Export:
 
     nodes: dict[str, int]
     differences: dict[str, float]
+    language_model: str | None
+    """What became of the decoder's language model, in one line; None if there was none and is none."""
 
 
 def export_onnx(checkpoint: Checkpoint, repository: Path, speech: Path, settings: Settings) -> Export:
@@ -64,6 +66,7 @@ def export_onnx(checkpoint: Checkpoint, repository: Path, speech: Path, settings
         with step("write the repository"):
             write_json(files.path(FRONTEND), frontend.as_json())
             write_json(files.path(VOCABULARY), vocabulary.as_json(frontend.stride / frontend.sample_rate))
+            there = any((repository / path).exists() for path in LANGUAGE_MODELS)
             language_model, stale = _language_model(checkpoint, files, vocabulary)
             configurations = configurations_to_change(repository, len(vocabulary.tokens))
             for relative, text in configurations.items():
@@ -86,7 +89,19 @@ def export_onnx(checkpoint: Checkpoint, repository: Path, speech: Path, settings
             write_json(files.path(MANIFEST), content)
             stale += [path for path in _data_files(repository) if path not in data]
             files.commit([*written, MANIFEST], remove=stale)
-    return Export(nodes, differences)
+    return Export(nodes, differences, _fate(language_model, there=there, removed=LM_WORDS in stale))
+
+
+def _fate(installed: StagedModel | None, *, there: bool, removed: bool) -> str | None:
+    """What is said of the language model, so that none comes or goes in silence."""
+    if installed is not None:
+        place = ", in place of the one that was there" if there else ""
+        return f"the checkpoint's own language model is installed{place}: {installed.describe()}"
+    if not there:
+        return None
+    if removed:
+        return "the language model that was there is removed: it was installed for another checkpoint"
+    return "the language model that was installed for this checkpoint stays"
 
 
 def _language_model(

@@ -4,6 +4,8 @@ import argparse
 import gzip
 import json
 import random
+import runpy
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +38,7 @@ from shrota_training.split import Split
 from shrota_training.synthesize import TOKEN_S, batches_of, int16_of
 
 VOCAB = {"<pad>": 0, "<s>": 1, "</s>": 2, "<unk>": 3, "|": 4, "क": 5, "ख": 6, "ग": 7}
+VOCAB_PATH = Path(__file__).parents[2] / "models" / "hindi-small" / "vocab.json"
 LETTERS = frozenset("कखगघचछजझटठडढतथदध")
 SPLIT = Split(test_stations=("Ranchi",), development_station="Dehradun", voices=(), phrases=("कखग घचछ जझ",), samples={})
 
@@ -303,3 +306,28 @@ def test_held_out_sets_hold_every_recording_of_the_test_stations_and_its_telepho
     [kept, cut] = list(held_out_sets.voices(tmp_path / "telephone" / "manifest.jsonl"))
     assert kept.audio.std() == pytest.approx(0.5 / np.sqrt(2), rel=0.05)
     assert cut.audio.std() < 0.02  # above the telephone's band
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments"),
+    [
+        ("held_out_sets", ["--stations", "none.jsonl", "--voices", "none.jsonl", "--output", "out"]),
+        ("language_model", ["--data", "none", "--vocab", "none.json", "--output", "out"]),
+        ("plan", ["--data", "none", "--voices", "none", "--phonemes", "none", "--vocab", "none", "--output", "out"]),
+        ("synthesize", ["--model", "none.onnx", "--plan", "none", "--output", "out"]),
+        ("train", ["--speech", "none", "--vocab", str(VOCAB_PATH), "--output", "out", "--minutes", "1"]),
+    ],
+)
+def test_what_is_not_there_is_said_in_one_line(
+    script: str, arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [script, *arguments])
+    monkeypatch.delitem(sys.modules, f"shrota_training.{script}", raising=False)
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module(f"shrota_training.{script}", run_name="__main__")
+    text = str(ended.value)
+    assert text.startswith(f"{script}: ")
+    assert "none" in text
+    assert "\n" not in text
+    assert not (tmp_path / "out").exists()

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from shrota_training.augment import RATE, telephone
+from shrota_training.command import require, run
 from shrota_training.split import Split
 from shrota_training.text import normalise
 
@@ -83,6 +84,7 @@ def main() -> None:
     parser.add_argument("--voices", type=Path, required=True, help="manifest.jsonl that make_test_set wrote")
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
+    require(arguments.stations, arguments.voices)
     names = Split.load().test_stations
     sets = {
         "stations": stations(arguments.stations, names),
@@ -94,4 +96,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run("held_out_sets", main)

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from shrota_training.command import run
 from shrota_training.numbers import BELOW_HUNDRED, GROUPS
 from shrota_training.plan import station_texts
 from shrota_training.split import Split
@@ -257,10 +258,7 @@ def main() -> None:
     print(f"{len(frequencies.keys() - corpus)} more of {len(frequencies)} words by frequency")
     development = transcripts(arguments.data, [split.development_station], letters)
     lists = {"equally likely words": dict.fromkeys(frequencies, 1.0), "words by frequency": frequencies}
-    try:
-        best = choose(candidates(lines, lists, arguments.lmplz), development)
-    except FileNotFoundError as error:
-        raise SystemExit(f"language_model: {error}") from error
+    best = choose(candidates(lines, lists, arguments.lmplz), development)
     arguments.output.mkdir(parents=True, exist_ok=True)
     size = write_model(best, arguments.output / FILE_NAME)
     shipped = parse_arpa(gzip.decompress((arguments.output / FILE_NAME).read_bytes()).decode())
@@ -274,4 +272,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run("language_model", main)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from shrota_training.command import run
 from shrota_training.kokoro import HINDI_VOICES, PhonemeTable, load_voice, phonemes
 from shrota_training.numbers import BELOW_HUNDRED, hindi_number
 from shrota_training.split import Split
@@ -175,4 +176,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run("plan", main)

@@ -60,9 +60,7 @@ class Recogniser(nn.Module):
         hidden = audio[:, :, None]
         for layer in self.model.wav2vec2.feature_extractor.conv_layers:
             conv, norm = layer.conv, layer.layer_norm
-            image = hidden.transpose(1, 2)[
-                :, :, None
-            ]  # [rows, channels, 1, time], the last dimension in steps of channels
+            image = hidden.transpose(1, 2).unsqueeze(2)  # [rows, channels, 1, time], as cuDNN's channels-last images
             weight = conv.weight[:, :, None].contiguous(memory_format=torch.channels_last)
             image = functional.conv2d(image, weight, None, (1, conv.stride[0]))
             hidden = self.norm(image[:, :, 0].transpose(1, 2), conv.bias, norm.weight, norm.bias, norm.eps)

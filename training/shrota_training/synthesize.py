@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 from torch import multiprocessing
 from torch.nn import functional
 
+from shrota_training.command import require, run
+
 MAX_S = 20.0
 TOKEN_S = 0.07  # about how long a token sounds at speed 1
 SEED = 11
@@ -162,6 +164,7 @@ def main() -> None:
     parser.add_argument("--batch-s", type=float, default=100.0, help="how much a GPU speaks at once (seconds)")
     parser.add_argument("--limit-s", type=float, default=1e9, help="stop after this (seconds)")
     arguments = parser.parse_args()
+    require(arguments.model, arguments.plan / "plan.jsonl.gz", arguments.plan / "voices.npz")
     arguments.output.mkdir(parents=True, exist_ok=True)
     if any(arguments.output.glob("speech-*")):  # it would be trained on too, whatever plan it is from
         raise SystemExit(f"synthesize: {arguments.output} holds speech already: remove it, or name another --output")
@@ -191,4 +194,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run("synthesize", main)

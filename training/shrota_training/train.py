@@ -20,6 +20,7 @@ from transformers import Wav2Vec2ForCTC
 
 from shrota_training.augment import CLEAN, USUAL
 from shrota_training.batches import Batch, BatchMaker, Clip, Source, load_speech
+from shrota_training.command import run
 from shrota_training.model import count_parameters, load_vocab, make_config, save_checkpoint
 from shrota_training.recogniser import Recogniser, frames_of, greedy, losses_of
 
@@ -147,6 +148,9 @@ class Trainer:
         self.device = machines.device
         model = Wav2Vec2ForCTC(make_config())
         if arguments.from_checkpoint:
+            if not (arguments.from_checkpoint / "config.json").is_file():
+                message = f"no checkpoint in {arguments.from_checkpoint}"
+                raise FileNotFoundError(message)
             model = Wav2Vec2ForCTC.from_pretrained(arguments.from_checkpoint, dtype=torch.float32)
         self.model = model.to(self.device).train()
         if arguments.keep_extractor:
@@ -315,12 +319,8 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="let torch.compile join operations, for a GPU")
     parser.add_argument("--profile", action="store_true", help="only show where the time of a step goes")
     arguments = parser.parse_args()
-    machines = Machines()
-    try:
-        (profile if arguments.profile else train)(arguments, machines)
-    except FileNotFoundError as error:
-        raise SystemExit(f"train: {error}") from error
+    (profile if arguments.profile else train)(arguments, Machines())
 
 
 if __name__ == "__main__":
-    main()
+    run("train", main)

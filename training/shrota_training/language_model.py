@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from shrota_training.command import run
+from shrota_training.command import require, run
 from shrota_training.numbers import BELOW_HUNDRED, GROUPS
 from shrota_training.plan import station_texts
 from shrota_training.split import Split
@@ -241,14 +241,15 @@ def write_model(model: BackoffModel, path: Path) -> int:
 
 def main() -> None:
     """Build the language model from the training text, and measure it on the held-out text."""
-    from wordfreq import get_frequency_dict  # noqa: PLC0415 - only this command needs the package
-
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of hindi_text.tsv and air_hindi")
     parser.add_argument("--vocab", type=Path, required=True, help="the checkpoint's vocab.json")
     parser.add_argument("--lmplz", default="lmplz", help="KenLM's program")
     parser.add_argument("--output", type=Path, required=True, help=f"folder for {FILE_NAME}")
     arguments = parser.parse_args()
+    require(arguments.data / "hindi_text.tsv", arguments.data / "air_hindi" / "manifest.jsonl", arguments.vocab)
+    from wordfreq import get_frequency_dict  # noqa: PLC0415 - only this command needs the package
+
     split, letters = Split.load(), vocabulary_letters(arguments.vocab)
     guard = held_out_guard(arguments.data, split)
     lines = training_text(arguments.data, split, letters, guard)

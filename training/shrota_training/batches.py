@@ -164,6 +164,16 @@ def pack(stream: Stream, row_samples: int, rows: int, longest: int) -> list[list
     return packed
 
 
+def rows_of(length_s: float, batch_s: float) -> int:
+    """Return how many rows of a length a batch has."""
+    return max(1, int(batch_s / length_s))
+
+
+def batch_shapes(batch_s: float) -> list[tuple[int, int]]:
+    """Return the shapes of the batches, [rows, samples]."""
+    return [(rows_of(length_s, batch_s), int(length_s * RATE)) for length_s in ROW_LENGTHS_S]
+
+
 class BatchMaker:
     """Makes batches of about `batch_s` seconds from speech on a device, with or without augmentation.
 
@@ -197,9 +207,9 @@ class BatchMaker:
             if before < shortest or length_s > max(self.longest_row_s, shortest / RATE + 4):
                 continue
             longest = int(max(self.longest_row_s, length_s) * RATE)
-            rows = pack(stream, before, max(1, int(self.batch_s / length_s)), longest)
+            rows = pack(stream, before, rows_of(length_s, self.batch_s), longest)
             audio, samples = augmenter(*self._assemble(rows, before, varied=True), tempo, width)
-            yield self._batch(rows, audio, samples)
+            yield self._batch(rows, audio, samples.fill_(width))  # what follows the last clip is silence, not padding
 
     def plain(self, clips: Sequence[Clip]) -> Iterator[Batch]:
         """Yield every clip once, alone in its row, shortest first."""
@@ -216,11 +226,9 @@ class BatchMaker:
     ) -> tuple[Tensor, Tensor]:
         """Return audio [rows, width], and the rows' samples [rows] on the CPU; `varied`: in level and in silence."""
         ends = [row[-1][0] + row[-1][1].samples for row in rows]
-        if varied:
-            ends = [min(width, end + int(self.rng.choice((0.0, 0.1, 0.5)) * self.rng.random() * RATE)) for end in ends]
         segments = [(r * width + at, clip.samples, clip.start) for r, row in enumerate(rows) for at, clip in row]
         total = sum(count for _, count, _ in segments)
-        target, count, source = torch.tensor(segments).to(self.device, non_blocking=True).unbind(1)
+        target, count, source = self._sent(torch.tensor(segments)).unbind(1)
 
         def for_each_sample(numbers: Tensor) -> Tensor:
             return torch.repeat_interleave(numbers, count, output_size=total)  # which spares asking the GPU for it
@@ -238,11 +246,15 @@ class BatchMaker:
     def _batch(self, rows: Sequence[Sequence[tuple[int, Clip]]], audio: Tensor, samples: Tensor) -> Batch:
         lines = [self._line(row) for row in rows]
         return Batch(
-            normalise(audio, samples.to(self.device, non_blocking=True)),
+            normalise(audio, self._sent(samples)),
             samples,
-            torch.tensor([token for line in lines for token in line]).to(self.device, non_blocking=True),
+            self._sent(torch.tensor([token for line in lines for token in line])),
             torch.tensor([len(line) for line in lines]),
         )
+
+    def _sent(self, numbers: Tensor) -> Tensor:
+        """Send to the device without waiting for it, which only memory that is pinned allows."""
+        return (numbers.pin_memory() if self.device.type == "cuda" else numbers).to(self.device, non_blocking=True)
 
     @staticmethod
     def _line(row: Sequence[tuple[int, Clip]]) -> list[int]:

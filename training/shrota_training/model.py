@@ -1,7 +1,9 @@
 """The architecture of `models/hindi-small`, and how a checkpoint of it is written."""
 
+import argparse
 import json
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -15,13 +17,40 @@ from transformers import (
 )
 
 VOCAB_SIZE = 68
+HEAD_SIZE = 64
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The sizes that were chosen between."""
+
+    width: int = 320
+    layers: int = 7
+    feed_forward: int = 1280
+    extractor: tuple[int, ...] = (128, 128, 192, 256, 256, 256, 256)
+
+    @classmethod
+    def parse(cls, text: str) -> "Shape":
+        """Read WIDTHxLAYERSxFEED-FORWARD[:CHANNELS,...], with the channels of the seven convolutions.
+
+        Raises:
+            argparse.ArgumentTypeError: The text has another form.
+        """
+        sizes, _, channels = text.partition(":")
+        try:
+            width, layers, feed_forward = map(int, sizes.split("x"))
+            extractor = tuple(map(int, channels.split(","))) if channels else cls.extractor
+        except ValueError as error:
+            message = f"{text}: not WIDTHxLAYERSxFEED-FORWARD[:CHANNELS,...]"
+            raise argparse.ArgumentTypeError(message) from error
+        return cls(width, layers, feed_forward, extractor)
 
 
 def make_config(
-    conv_dim: tuple[int, ...] = (64, 96, 128, 256, 256, 256, 256),
-    hidden_size: int = 256,
-    layers: int = 11,
-    intermediate_size: int = 1024,
+    conv_dim: tuple[int, ...] = Shape.extractor,
+    hidden_size: int = Shape.width,
+    layers: int = Shape.layers,
+    intermediate_size: int = Shape.feed_forward,
 ) -> Wav2Vec2Config:
     """Return IndicWav2Vec-Hindi's configuration at a size that two CPU cores run many times faster than real time.
 
@@ -33,7 +62,7 @@ def make_config(
         vocab_size=VOCAB_SIZE,
         hidden_size=hidden_size,
         num_hidden_layers=layers,
-        num_attention_heads=4,
+        num_attention_heads=max(1, hidden_size // HEAD_SIZE),
         intermediate_size=intermediate_size,
         conv_dim=conv_dim,
         conv_kernel=(10, 3, 3, 3, 3, 2, 2),

@@ -13,22 +13,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, distributed
 from torch.autograd import DeviceType
-from torch.nn.parallel import DistributedDataParallel
 from transformers import Wav2Vec2ForCTC
 
 from shrota_training.augment import CLEAN, USUAL
-from shrota_training.batches import Batch, BatchMaker, Clip, Source, load_speech
+from shrota_training.batches import Batch, BatchMaker, Clip, Source, batch_shapes, load_speech
 from shrota_training.command import run
-from shrota_training.model import count_parameters, load_vocab, make_config, save_checkpoint
+from shrota_training.model import Shape, count_parameters, load_vocab, make_config, save_checkpoint
+from shrota_training.muon import Muon
+from shrota_training.passes import AllPasses, Gradients, mixed
 from shrota_training.recogniser import Recogniser, frames_of, greedy, losses_of
 
 WARM_UP = 0.04
+AGREE_STEPS = 8  # from one look at the clock to the next
 MASK_SHARE = 0.06
-MASK_FROM = 0.08  # masking begins when this share of the run is over: CTC must first leave its all-blank plateau
+MASK_FROM = 0.06  # masking begins when this share of the run is over: CTC must first leave its all-blank plateau
 PROFILE_WARM_UP, PROFILE_STEPS = 40, 10
-SHORT_UNTIL = 0.12  # until this share of the run, rows are at most 6 s long: alignment is found sooner in short ones
+SHORT_UNTIL = 0.05  # until this share of the run, rows are at most 6 s long: alignment is found sooner in short ones
 
 
 def edit_distance(left: list[int], right: list[int]) -> int:
@@ -47,10 +49,9 @@ def development_error(model: Wav2Vec2ForCTC, batches: Iterator[Batch]) -> float:
     errors = length = 0
     for batch in batches:
         frames = frames_of(model, batch.samples)
-        with torch.inference_mode(), torch.autocast(batch.audio.device.type, torch.bfloat16):
-            log_probs, _ = recogniser(
-                batch.audio, frames.to(batch.audio.device), torch.zeros((), device=batch.audio.device)
-            )
+        device = batch.audio.device
+        with torch.inference_mode(), mixed(device):
+            log_probs, _ = recogniser(batch.audio, frames.to(device), torch.zeros((), device=device))
         references = torch.split(batch.tokens.cpu(), batch.token_counts.tolist())
         for reference, guess in zip(references, greedy(log_probs, frames), strict=True):
             errors += edit_distance(reference.tolist(), guess)
@@ -66,24 +67,32 @@ class Average:
         self.model = Wav2Vec2ForCTC(model.config).to(next(model.parameters()).device)
         self.model.load_state_dict(model.state_dict())
         self.model.requires_grad_(requires_grad=False)
+        self.own, self.followed = list(self.model.parameters()), list(model.parameters())
         self.steps = 0
 
-    def update(self, model: Wav2Vec2ForCTC) -> None:
+    def update(self) -> None:
         """Move the average a little towards the model."""
         self.steps += 1
         decay = min(1 - 1 / self.longest, self.steps / (self.steps + 10))
         with torch.no_grad():
-            torch._foreach_lerp_(list(self.model.parameters()), list(model.parameters()), 1 - decay)
+            torch._foreach_lerp_(self.own, self.followed, 1 - decay)
 
 
-def optimiser_of(model: Wav2Vec2ForCTC, rate: float) -> torch.optim.AdamW:
-    """Return AdamW for what learns, with weight decay on matrices only."""
-    learning = [p for p in model.parameters() if p.requires_grad]
-    matrices = [p for p in learning if p.dim() > 1]
-    vectors = [p for p in learning if p.dim() <= 1]
-    groups = [{"params": matrices, "weight_decay": 0.02}, {"params": vectors, "weight_decay": 0.0}]
+def optimisers_of(model: Wav2Vec2ForCTC, rate: float, muon_rate: float) -> list[torch.optim.Optimizer]:
+    """Return AdamW for what learns, with weight decay on matrices only; at a rate above 0, Muon for the encoder's."""
+    learning = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    inner = [p for name, p in learning.items() if muon_rate > 0 and p.dim() == 2 and ".encoder.layers." in name]
+    others = [p for p in learning.values() if all(p is not matrix for matrix in inner)]
+    groups = [
+        {"params": [p for p in others if p.dim() > 1], "weight_decay": 0.02},
+        {"params": [p for p in others if p.dim() <= 1], "weight_decay": 0.0},
+    ]
     fused = next(model.parameters()).is_cuda
-    return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), eps=1e-8, fused=fused)
+    adam = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), eps=1e-8, fused=fused)
+    optimisers = [adam, *([Muon(inner, muon_rate)] if inner else [])]
+    for group in (group for optimiser in optimisers for group in optimiser.param_groups):
+        group["peak"] = group["lr"]
+    return optimisers
 
 
 def set_dropout(model: Wav2Vec2ForCTC, share: float) -> None:
@@ -121,9 +130,11 @@ class Machines:
         """Whether this process is the one that reports and saves."""
         return self.rank == 0
 
-    def wrap(self, recogniser: Recogniser) -> nn.Module:
-        """Return the recogniser with gradients that are averaged over the processes."""
-        return recogniser if self.count == 1 else DistributedDataParallel(recogniser)
+    def average(self, numbers: Tensor) -> None:
+        """Replace numbers by their mean over the processes."""
+        if self.count > 1:
+            distributed.all_reduce(numbers)
+            numbers.div_(self.count)
 
     def agree(self, number: float) -> float:
         """Return the first process's number: learning rates and endings must be the same everywhere."""
@@ -146,7 +157,8 @@ class Trainer:
     def __init__(self, arguments: argparse.Namespace, machines: Machines) -> None:
         self.arguments = arguments
         self.device = machines.device
-        model = Wav2Vec2ForCTC(make_config())
+        shape = arguments.shape
+        model = Wav2Vec2ForCTC(make_config(shape.extractor, shape.width, shape.layers, shape.feed_forward))
         if arguments.from_checkpoint:
             if not (arguments.from_checkpoint / "config.json").is_file():
                 message = f"no checkpoint in {arguments.from_checkpoint}"
@@ -157,14 +169,15 @@ class Trainer:
             self.model.freeze_feature_encoder()
         set_dropout(self.model, arguments.dropout)
         self.average = Average(self.model, arguments.average_steps)
-        self.optimiser = optimiser_of(self.model, arguments.rate)
+        self.optimisers = optimisers_of(self.model, arguments.rate, arguments.muon_rate)
         self.done_s, self.steps = 0.0, 0
         self.state_path: Path = arguments.output / "state.pt"
         if self.state_path.exists():
             state = torch.load(self.state_path, map_location=self.device)
             self.model.load_state_dict(state["model"])
             self.average.model.load_state_dict(state["average"])
-            self.optimiser.load_state_dict(state["optimiser"])
+            for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
+                optimiser.load_state_dict(saved)
             self.done_s, self.steps, self.average.steps = state["done_s"], state["steps"], state["steps"]
             if self.done_s >= arguments.minutes * 60:
                 raise SystemExit(
@@ -173,28 +186,35 @@ class Trainer:
             if machines.first:
                 say(f"going on from step {self.steps} of the run in {arguments.output}")
         self.mask, self.no_mask = torch.tensor(MASK_SHARE, device=self.device), torch.tensor(0.0, device=self.device)
-        self.recogniser = machines.wrap(Recogniser(self.model, compiled=arguments.compile).train())
+        self.machines = machines
+        self.gradients = Gradients(list(self.model.parameters()))
+        recogniser = Recogniser(self.model, compiled=arguments.compile).train()
+        self.passes = AllPasses(recogniser, self.gradients, record=arguments.record)
         arguments.output.mkdir(parents=True, exist_ok=True)
+
+    def prepare(self) -> None:
+        """Record the passes of all shapes of batches, before the processes begin to talk to each other's GPUs."""
+        for shape in batch_shapes(self.arguments.batch_s):
+            self.passes.of(shape)
 
     def step(self, batch: Batch, progress: float) -> Tensor:
         """Learn from one batch; return its loss."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(progress, self.arguments.rate)
         beginning = progress < MASK_FROM and not self.arguments.from_checkpoint
-        frames = frames_of(self.model, batch.samples)
-        with torch.autocast(batch.audio.device.type, torch.bfloat16):
-            own = frames.to(batch.audio.device, non_blocking=True)
-            both = self.recogniser(batch.audio, own, self.no_mask if beginning else self.mask)
-        loss, last = losses_of(both, frames, batch, self.arguments.middle_share)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        if norm.is_cuda:  # the fused optimiser leaves out a step whose gradients are not finite
-            self.optimiser.found_inf = (~norm.isfinite()).float()
-        self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
-        self.average.update(self.model)
+        passes = self.passes.of((batch.audio.shape[0], batch.audio.shape[1]))
+        log_probs = passes.forward(batch.audio, self.no_mask if beginning else self.mask)
+        losses = losses_of(log_probs, frames_of(self.model, batch.samples), batch)
+        share = self.arguments.middle_share
+        ((1 - share) * losses[0] + share * losses[1]).backward()
+        passes.backward(log_probs.grad)
+        self.machines.average(self.gradients.flat)
+        self.gradients.limit(1.0)
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate(progress, group["peak"])
+            optimiser.step()
+        self.average.update()
         self.steps += 1
-        return last.detach()
+        return losses[0].detach()
 
     def check(self, maker: BatchMaker, development: dict[str, list[Clip]], elapsed_s: float) -> None:
         """Report the development errors of the averaged weights, and save everything."""
@@ -204,7 +224,8 @@ class Trainer:
         folder: Path = self.arguments.output
         save_checkpoint(self.average.model, self.arguments.vocab, folder / "checkpoint")
         models = {"model": self.model.state_dict(), "average": self.average.model.state_dict()}
-        state = models | {"optimiser": self.optimiser.state_dict(), "done_s": elapsed_s, "steps": self.steps}
+        optimisers = [optimiser.state_dict() for optimiser in self.optimisers]
+        state = models | {"optimisers": optimisers, "done_s": elapsed_s, "steps": self.steps}
         torch.save(state, folder / "state.new")
         (folder / "state.new").rename(self.state_path)
         with (folder / "log.jsonl").open("a", encoding="utf-8") as log:
@@ -243,9 +264,12 @@ def train(arguments: argparse.Namespace, machines: Machines) -> None:
     seed = trainer.steps * machines.count + machines.rank
     maker = BatchMaker(speech.samples, arguments.batch_s, seed=seed, strengths=strengths, pace=trainer.steps)
     start = last_check = time.time()
+    trainer.prepare()
     meter = Meter(machines.count)
+    here_s = 0.0
     for batch in maker.training(speech.training):
-        here_s = machines.agree(time.time() - start)
+        if trainer.steps % AGREE_STEPS == 0 or not here_s:
+            here_s = machines.agree(time.time() - start)
         elapsed_s = trainer.done_s + here_s
         progress = elapsed_s / (arguments.minutes * 60)
         if progress >= 1 or here_s > arguments.stop_after_s or trainer.steps >= arguments.max_steps:
@@ -267,6 +291,7 @@ def profile(arguments: argparse.Namespace, machines: Machines) -> None:
     """Print where the time of some steps goes, by kernel, and how much of it the GPU was busy."""
     speech = load_speech(arguments.speech, load_vocab(arguments.vocab), machines.device)
     trainer = Trainer(arguments, machines)
+    trainer.prepare()
     batches = BatchMaker(speech.samples, arguments.batch_s, seed=0).training(speech.training)
     for _ in range(PROFILE_WARM_UP):
         trainer.step(next(batches), 0.5)
@@ -317,6 +342,9 @@ def main() -> None:
     parser.add_argument("--report-s", type=float, default=10.0)
     parser.add_argument("--check-s", type=float, default=60.0)
     parser.add_argument("--compile", action="store_true", help="let torch.compile join operations, for a GPU")
+    parser.add_argument("--record", action="store_true", help="play the passes back as CUDA graphs")
+    parser.add_argument("--muon-rate", type=float, default=0.0, help="above 0: Muon for the encoder's matrices")
+    parser.add_argument("--shape", type=Shape.parse, default=Shape(), help="WIDTHxLAYERSxFEED-FORWARD[:CHANNELS,...]")
     parser.add_argument("--profile", action="store_true", help="only show where the time of a step goes")
     arguments = parser.parse_args()
     (profile if arguments.profile else train)(arguments, Machines())

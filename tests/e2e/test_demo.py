@@ -18,9 +18,7 @@ from shrota_testing.repository import ROOT
 pytestmark = pytest.mark.triton
 STOP_S = 15
 WORST_SAMPLE_PERCENT = 15.0
-# The checkpoint has three of this sample's ten words wrong (models/hindi-small/README.md): a fault to be mended.
-FAULTY_SAMPLE, ITS_PERCENT = "sentence-2.wav", 30.0
-TOTAL_PERCENT = 8.0
+TOTAL_PERCENT = 5.0
 
 
 def demo(repository: Path) -> subprocess.Popen[str]:
@@ -64,8 +62,8 @@ def test_the_demo_prints_every_samples_transcript_and_error_rates_and_leaves_not
     figures = r"  word error rate ([\d.]+) %, .*real-time factor [\d.]+$"
     details = re.findall(texts + figures, output, re.MULTILINE)
     assert [name for name, *_ in details] == names, output
-    for name, *_, rate in details:
-        assert float(rate) <= (ITS_PERCENT if name == FAULTY_SAMPLE else WORST_SAMPLE_PERCENT), output
+    for *_, rate in details:
+        assert float(rate) <= WORST_SAMPLE_PERCENT, output
     [total] = re.findall(r"^word error rate ([\d.]+) %", output, re.MULTILINE)
     assert float(total) <= TOTAL_PERCENT, output
     assert wait_until_nothing_is_left(small_repository) == []

@@ -1,3 +1,4 @@
+# mypy: disallow-subclassing-any=False
 """Muon for many matrices at once, and the gradients that lie side by side."""
 
 import pytest

@@ -1,3 +1,4 @@
+# mypy: disallow-subclassing-any=False
 """Muon (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon), for many matrices of few shapes at once.
 
 `torch.optim.Muon` computes the same, one matrix after the other: some thousand launches in a step of a model like this.
@@ -5,13 +6,13 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Any
 
 import torch
 from torch import Tensor
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 STEPS = 5
+MOMENTUM = 0.95
 SMALLEST_NORM = 1e-7
 
 
@@ -28,30 +29,33 @@ def orthogonalised(matrices: Tensor) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum whose matrices are orthogonalised; a step is as long as one of AdamW with the same rate (Liu et al., 2025).
+    """Momentum whose matrices are orthogonalised; a step is as long as one of AdamW with the same rate.
 
-    Source of the scale: https://arxiv.org/abs/2502.16982, section 2.2.
+    Source of the scale: Liu et al., 2025, https://arxiv.org/abs/2502.16982, section 2.2.
     """
 
-    def __init__(self, matrices: Iterable[Tensor], lr: float, weight_decay: float = 0.02, momentum: float = 0.95) -> None:
-        super().__init__(matrices, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
+    def __init__(self, matrices: Iterable[Tensor], lr: float, weight_decay: float = 0.02) -> None:
+        super().__init__(matrices, {"lr": lr, "weight_decay": weight_decay})
 
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self) -> None:
         """Move every matrix that has a gradient."""
-        for group in self.param_groups:
-            alike: dict[torch.Size, list[Tensor]] = defaultdict(list)
-            for matrix in group["params"]:
-                if matrix.grad is not None:
-                    alike[matrix.shape].append(matrix)
-            for shape, matrices in alike.items():
-                gradients = [matrix.grad for matrix in matrices]
-                for matrix in matrices:
-                    if "momentum" not in self.state[matrix]:
-                        self.state[matrix]["momentum"] = torch.zeros_like(matrix)
-                before = [self.state[matrix]["momentum"] for matrix in matrices]
-                torch._foreach_lerp_(before, gradients, 1 - group["momentum"])
-                ahead = torch._foreach_lerp(gradients, before, group["momentum"])  # Nesterov's
-                moves = orthogonalised(torch.stack(ahead)).float()
-                torch._foreach_mul_(matrices, 1 - group["lr"] * group["weight_decay"])
-                torch._foreach_add_(matrices, list(moves.unbind()), alpha=-group["lr"] * 0.2 * max(shape) ** 0.5)
+        with torch.no_grad():
+            for group in self.param_groups:
+                alike: dict[torch.Size, list[Tensor]] = defaultdict(list)
+                for matrix in group["params"]:
+                    if matrix.grad is not None:
+                        alike[matrix.shape].append(matrix)
+                for matrices in alike.values():
+                    self._move(matrices, group["lr"], group["weight_decay"])
+
+    def _move(self, matrices: list[Tensor], rate: float, weight_decay: float) -> None:
+        for matrix in matrices:
+            if "momentum" not in self.state[matrix]:
+                self.state[matrix]["momentum"] = torch.zeros_like(matrix)
+        gradients = [matrix.grad for matrix in matrices]
+        means = [self.state[matrix]["momentum"] for matrix in matrices]
+        torch._foreach_lerp_(means, gradients, 1 - MOMENTUM)
+        ahead = torch.stack(gradients).lerp(torch.stack(means), MOMENTUM)  # Nesterov's
+        moves = orthogonalised(ahead).float()
+        torch._foreach_mul_(matrices, 1 - rate * weight_decay)
+        torch._foreach_add_(matrices, list(moves.unbind()), alpha=-rate * 0.2 * max(matrices[0].shape) ** 0.5)

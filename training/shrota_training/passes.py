@@ -123,12 +123,12 @@ class AllPasses:
     def __init__(self, recogniser: Recogniser, gradients: Gradients, *, record: bool) -> None:
         self.recogniser, self.gradients = recogniser, gradients
         self.plain = Passes(recogniser, gradients)
-        self.recorded: dict[tuple[int, int], Recorded] | None = {} if record else None
-        self.pool = torch.cuda.graph_pool_handle() if record else None
+        self.pool: tuple[int, int] | None = torch.cuda.graph_pool_handle() if record else None
+        self.recorded: dict[tuple[int, int], Recorded] = {}
 
     def of(self, shape: tuple[int, int]) -> Passes:
         """Return the passes for batches of a shape, [rows, samples]."""
-        if self.recorded is None:
+        if self.pool is None:
             return self.plain
         if shape not in self.recorded:
             self.recorded[shape] = Recorded(self.recogniser, self.gradients, shape, self.pool)

@@ -75,6 +75,7 @@ def test_the_commands_are_those_of_the_client(bare: Path) -> None:
     text = run(bare / "shrota", "--help")
     assert "transcribe" in text
     assert "score" in text
+    assert "tune-decoder" in text
     assert "export" not in text
     assert "serve" not in text
 

@@ -1,8 +1,11 @@
 """``shrota tune-decoder`` against a real server: what it prints is what the decoder gives in this process."""
 
 import json
+import os
+import pty
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -131,6 +134,22 @@ def test_a_table_for_people_and_the_lines_that_use_the_best_pair(
     config = {line.split('"')[1]: line.split('"')[3] for line in lines if line.startswith("  parameters {")}
     assert config == {"beam_width": "20", "lm_weight": "0.75", "word_score": "2"}
     assert read_settings(config).defaults.lm_weight == 0.75
+
+
+def test_a_progress_bar_where_there_is_a_terminal(tuned_server: TritonServer, manifest: Path) -> None:
+    terminal, side = pty.openpty()
+    termios.tcsetwinsize(side, (24, 100))
+    command = [Path(sys.executable).with_name("shrota"), "tune-decoder", manifest, "--server", tuned_server.grpc_url]
+    narrow = ["--beam-width", "5", "--lm-weight", "0.75", "--word-score", "1", "--refine", "0"]
+    subprocess.run([*command, *narrow], stdout=subprocess.DEVNULL, stderr=side, check=True, timeout=60)
+    shown = os.read(terminal, 100_000).decode("utf-8")
+    os.close(terminal)
+    os.close(side)
+    assert "listening: 100%" in shown
+    assert "3/3" in shown
+    # three utterances greedily, without the model and with it
+    assert "lm_weight 0.75, word_score 1: 100%" in shown
+    assert "9/9" in shown
 
 
 def test_a_pair_that_does_not_help_is_said(tuned_server: TritonServer, manifest: Path, tmp_path: Path) -> None:

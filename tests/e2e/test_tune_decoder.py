@@ -139,9 +139,10 @@ def test_a_table_for_people_and_the_lines_that_use_the_best_pair(
 def test_a_progress_bar_where_there_is_a_terminal(tuned_server: TritonServer, manifest: Path) -> None:
     terminal, side = pty.openpty()
     termios.tcsetwinsize(side, (24, 100))
-    command = [Path(sys.executable).with_name("shrota"), "tune-decoder", manifest, "--server", tuned_server.grpc_url]
-    narrow = ["--beam-width", "5", "--lm-weight", "0.75", "--word-score", "1", "--refine", "0"]
-    subprocess.run([*command, *narrow], stdout=subprocess.DEVNULL, stderr=side, check=True, timeout=60)
+    command = [str(Path(sys.executable).with_name("shrota")), "tune-decoder", str(manifest)]
+    command += ["--server", tuned_server.grpc_url, "--beam-width", "5"]
+    command += ["--lm-weight", "0.75", "--word-score", "1", "--refine", "0"]
+    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=side, check=True, timeout=60)
     shown = os.read(terminal, 100_000).decode("utf-8")
     os.close(terminal)
     os.close(side)

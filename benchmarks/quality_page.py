@@ -57,8 +57,8 @@ def _error_rates(content: dict[str, Any]) -> Iterator[str]:
     yield ""
     yield (
         '"Hotwords" is one list for the whole set: its rare words, those of at least three letters that the language '
-        "model's text does not hold (names, loan words and other rare words), and as many that are not said in it. It knows "
-        "what will be said: a list that somebody writes beforehand gains less."
+        "model's text does not hold (names, loan words and other rare words), and as many that are not said in it. It "
+        "knows what will be said: a list that somebody writes beforehand gains less."
     )
     yield ""
     rows = []

@@ -18,7 +18,7 @@ PINS := constraints.txt client/pyproject.toml export/pyproject.toml server/pypro
 TYPED := client/src export/src server/src tests scripts benchmarks model_repository/acoustic/1/shrota_acoustic \
 	model_repository/ctc_decoder/1/shrota_decoder training/shrota_training
 
-.PHONY: help demo serve test lint format bench export clean
+.PHONY: help demo serve test lint format bench quality export clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ format: $(VENV)/.ready-dev ## format the code
 
 bench: $(VENV)/.ready ## measure what the README claims about speed and memory
 	@$(BIN)/python -m benchmarks
+
+quality: $(VENV)/.ready ## measure each way of decoding, and hotwords, on the held-out sets of training/ (some minutes)
+	@$(BIN)/python -m benchmarks.decoder_quality --checkpoint $(CHECKPOINT)
 
 clean: ## remove what the commands above have made
 	rm -rf $(VENV) .cache build .mypy_cache .ruff_cache .pytest_cache .hypothesis

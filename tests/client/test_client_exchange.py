@@ -19,6 +19,7 @@ from shrota_client import (
     Transcript,
 )
 from shrota_client.address import Address
+from shrota_client.answer import Output
 from shrota_client.exchange import Exchange, Load, Outcome, Send, Step, Wait, make_request
 from shrota_client.failures import Failure, error_of, one_line
 from shrota_testing.acoustic import FakeRequest, make_settings
@@ -27,6 +28,7 @@ from shrota_testing.fake_triton import result_tensor
 ADDRESS = Address("grpc", "127.0.0.1", 8001)
 FULL = Failure("UNAVAILABLE", "Exceeds maximum queue size")
 AUDIO = np.zeros(1600, np.float32)
+HEARD = {"RESULT": Output((1, 1), result_tensor("हाँ", 0.1))}
 
 
 class World:
@@ -61,7 +63,7 @@ class World:
 
 
 def test_load_then_send() -> None:
-    world = World([result_tensor("हाँ", 0.1)[4:]], Timeouts(), Retry())
+    world = World([HEARD], Timeouts(), Retry())
     transcript = world.run()
     assert transcript.text == "हाँ"
     assert transcript.elapsed_s == pytest.approx(0.1)
@@ -70,15 +72,13 @@ def test_load_then_send() -> None:
 
 def test_the_wait_between_attempts_grows_and_counts_as_elapsed() -> None:
     retry = Retry(first_delay_s=1.0, max_delay_s=3.0, draw=lambda: 1.0)
-    world = World([FULL, FULL, FULL, result_tensor("हाँ", 0.1)[4:]], Timeouts(), retry)
+    world = World([FULL, FULL, FULL, HEARD], Timeouts(), retry)
     assert world.run().elapsed_s == pytest.approx(4 * 0.1 + 1 + 2 + 3)
     assert [step.seconds for step in world.steps if isinstance(step, Wait)] == [1, 2, 3]
 
 
 def test_each_attempt_has_what_is_left_of_the_time() -> None:
-    world = World(
-        [FULL, FULL, result_tensor("हाँ", 0.1)[4:]], Timeouts(request_s=10), Retry(first_delay_s=1, draw=lambda: 1.0)
-    )
+    world = World([FULL, FULL, HEARD], Timeouts(request_s=10), Retry(first_delay_s=1, draw=lambda: 1.0))
     world.run()
     sends = [step for step in world.steps if isinstance(step, Send)]
     assert [step.timeout_s for step in sends] == pytest.approx([10, 8.9, 6.8])
@@ -126,7 +126,7 @@ def refused(refusal: AcousticRefusal | None) -> Failure:
 
 def test_the_full_queue_of_an_engine_is_tried_again() -> None:
     full = refused(engine_error("acoustic_onnx", "[request id: 7] Exceeds maximum queue size", passing=True))
-    world = World([full, result_tensor("हाँ", 0.1)[4:]], Timeouts(), Retry())
+    world = World([full, HEARD], Timeouts(), Retry())
     assert world.run().text == "हाँ"
     assert sum(isinstance(step, Send) for step in world.steps) == 2
 
@@ -178,12 +178,12 @@ def test_an_endless_message_is_cut() -> None:
 
 
 def test_an_array_at_another_rate_is_resampled() -> None:
-    assert make_request(np.zeros(8000, np.float32), 8000, {}).samples.size == 16000
+    assert make_request(np.zeros(8000, np.float32), 8000, {}).inputs["AUDIO"].shape == (1, 16000)
 
 
 def test_the_server_resamples_where_the_parameter_says_the_rate() -> None:
     request = make_request(np.zeros(8000, np.float32), 16000, {"sample_rate": 8000})
-    assert request.samples.size == 8000
+    assert request.inputs["AUDIO"].shape == (1, 8000)
     assert request.parameters["sample_rate"] == 8000
 
 

@@ -1,16 +1,19 @@
 """Requests and answers as bytes: what is built by hand must read as Triton's own messages."""
 
 import json
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2
 
 from shrota_client import ParameterError, ServerError, Transcript
+from shrota_client.answer import floats_of, parse_grpc_answer, parse_http_answer, string_of
 from shrota_client.failures import Failure
-from shrota_client.message import Request, parse_grpc_result, parse_http_result
+from shrota_client.message import Parameter, Request
 from shrota_client.transports.http_common import read_answer
 from shrota_testing.fake_triton import result_tensor
 
@@ -26,10 +29,14 @@ VALUES = st.one_of(
 NAMES = st.text(min_size=1, max_size=10).map(lambda name: f"p{name}")
 
 
+def of_audio(samples: NDArray[np.float32], parameters: Mapping[str, Parameter]) -> Request:
+    return Request({"AUDIO": samples[None]}, parameters)
+
+
 @given(st.integers(1, 5000), st.dictionaries(NAMES, VALUES, max_size=5), st.none() | st.integers(1, 2**62))
 def test_the_grpc_message_is_tritons(count: int, parameters: dict[str, str | float], timeout_us: int | None) -> None:
     samples = np.arange(count, dtype=np.float32)
-    message = service_pb2.ModelInferRequest.FromString(Request(samples, parameters).grpc_message(timeout_us))
+    message = service_pb2.ModelInferRequest.FromString(of_audio(samples, parameters).grpc_message(timeout_us))
     assert message.model_name == "asr"
     (tensor,) = message.inputs
     assert (tensor.name, tensor.datatype, list(tensor.shape)) == ("AUDIO", "FP32", [1, count])
@@ -41,7 +48,7 @@ def test_the_grpc_message_is_tritons(count: int, parameters: dict[str, str | flo
 
 
 def test_the_http_header_announces_the_samples() -> None:
-    header = json.loads(Request(np.zeros(400, np.float32), {"hotwords": "राम"}).http_header(5_000_000))
+    header = json.loads(of_audio(np.zeros(400, np.float32), {"hotwords": "राम"}).http_header(5_000_000))
     assert header == {
         "inputs": [
             {"name": "AUDIO", "datatype": "FP32", "shape": [1, 400], "parameters": {"binary_data_size": 1600}},
@@ -53,9 +60,31 @@ def test_the_http_header_announces_the_samples() -> None:
 
 def test_the_body_is_the_array_itself() -> None:
     samples = np.arange(4, dtype=np.float32)
-    body = Request(samples, {}).body
+    (body,) = of_audio(samples, {}).bodies
     samples[0] = 7
     assert bytes(body) == samples.tobytes()
+
+
+def test_several_tensors_go_one_after_the_other() -> None:
+    log_probs, duration = np.arange(6, dtype=np.float32).reshape(1, 3, 2), np.array([[0.06]], np.float32)
+    request = Request({"LOG_PROBS": log_probs, "DURATION": duration}, {}, "ctc_decoder", ("RESULT", "TRANSCRIPT"))
+    message = service_pb2.ModelInferRequest.FromString(request.grpc_message(None))
+    assert message.model_name == "ctc_decoder"
+    assert [(tensor.name, list(tensor.shape)) for tensor in message.inputs] == [
+        ("LOG_PROBS", [1, 3, 2]), ("DURATION", [1, 1]),
+    ]  # fmt: skip
+    assert list(message.raw_input_contents) == [log_probs.tobytes(), duration.tobytes()]
+    assert [output.name for output in message.outputs] == ["RESULT", "TRANSCRIPT"]
+    header = json.loads(request.http_header(None))
+    assert [each["parameters"]["binary_data_size"] for each in header["inputs"]] == [24, 4]
+    assert [each["shape"] for each in header["inputs"]] == [[1, 3, 2], [1, 1]]
+
+
+def test_a_tensor_without_elements_has_no_bytes() -> None:
+    request = Request({"LOG_PROBS": np.zeros((1, 0, 68), np.float32)}, {})
+    message = service_pb2.ModelInferRequest.FromString(request.grpc_message(None))
+    assert list(message.inputs[0].shape) == [1, 0, 68]
+    assert list(message.raw_input_contents) == [b""]
 
 
 @pytest.mark.parametrize(
@@ -74,7 +103,7 @@ def test_the_body_is_the_array_itself() -> None:
 )
 def test_parameters_that_triton_cannot_carry(name: str, value: int, message: str) -> None:
     with pytest.raises(ParameterError, match=message):
-        Request(np.zeros(1, np.float32), {name: value})
+        of_audio(np.zeros(1, np.float32), {name: value})
 
 
 def grpc_answer(**outputs: bytes) -> bytes:
@@ -89,7 +118,7 @@ def grpc_answer(**outputs: bytes) -> bytes:
 
 def test_the_result_is_found_among_other_outputs() -> None:
     answer = grpc_answer(TRANSCRIPT=b"\x02\0\0\0hi", RESULT=result_tensor("हाँ", 1.0))
-    assert Transcript.from_result(parse_grpc_result(answer)).text == "हाँ"
+    assert Transcript.from_result(string_of(parse_grpc_answer(answer))).text == "हाँ"
 
 
 @pytest.mark.parametrize(
@@ -104,7 +133,24 @@ def test_the_result_is_found_among_other_outputs() -> None:
 )
 def test_a_foreign_grpc_answer(answer: bytes) -> None:
     with pytest.raises(ServerError):
-        parse_grpc_result(answer)
+        string_of(parse_grpc_answer(answer))
+
+
+def test_numbers_have_their_shape() -> None:
+    response = service_pb2.ModelInferResponse()
+    for name, values in {"LOG_PROBS": np.arange(6, dtype="<f4").reshape(1, 3, 2), "EMPTY": np.zeros((1, 0, 2))}.items():
+        response.outputs.add(name=name, shape=values.shape)
+        response.raw_output_contents.append(values.tobytes())
+    outputs = parse_grpc_answer(response.SerializeToString())
+    assert floats_of(outputs, "LOG_PROBS", 2).tolist() == [[0, 1], [2, 3], [4, 5]]
+    assert floats_of(outputs, "EMPTY", 2).shape == (0, 2)
+    with pytest.raises(ServerError, match=r"LOG_PROBS has the shape \[1, 3, 2\] and 24 bytes"):
+        floats_of(outputs, "LOG_PROBS", 1)
+    response.outputs[0].shape[1] = 4
+    with pytest.raises(ServerError, match=r"LOG_PROBS has the shape \[1, 4, 2\] and 24 bytes"):
+        floats_of(parse_grpc_answer(response.SerializeToString()), "LOG_PROBS", 2)
+    with pytest.raises(ServerError, match="not DURATION"):
+        floats_of(outputs, "DURATION", 1)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +167,7 @@ def test_a_foreign_grpc_answer(answer: bytes) -> None:
 )
 def test_a_foreign_http_answer(body: bytes, header_length: int | None) -> None:
     with pytest.raises(ServerError):
-        parse_http_result(body, header_length)
+        string_of(parse_http_answer(body, header_length))
 
 
 @pytest.mark.parametrize("length", ["", "abc", "-1", "1.5", "1_0", "٣", "9" * 5000])

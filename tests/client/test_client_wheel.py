@@ -13,7 +13,9 @@ import sys
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 ROOT = Path(__file__).resolve().parents[2]
 CONSTRAINTS = ROOT / "constraints.txt"
@@ -75,6 +77,7 @@ def test_the_commands_are_those_of_the_client(bare: Path) -> None:
     text = run(bare / "shrota", "--help")
     assert "transcribe" in text
     assert "score" in text
+    assert "tune-decoder" in text
     assert "export" not in text
     assert "serve" not in text
 
@@ -85,6 +88,23 @@ def test_scoring_works_there(bare: Path, tmp_path: Path) -> None:
     hypotheses.write_text('{"audio": "a.wav", "text": "मेरा काम राम है"}\n', encoding="utf-8")
     report = json.loads(run(bare / "shrota", "score", manifest, "--hypotheses", hypotheses, "--json"))
     assert report["word_error_rate"]["value"] == 0.25
+
+
+def test_tuning_needs_nothing_but_the_client(bare: Path, tmp_path: Path) -> None:
+    """The search for the weights loads; the decoder that they are for is the server's."""
+    script = """
+import sys
+from shrota_client.cli import main
+sys.argv = ["shrota", "tune-decoder", sys.argv[1], "--server", "127.0.0.1:9"]
+try:
+    main()
+except SystemExit as end:
+    print(end.code, sorted(name for name in sys.modules if name.startswith(("torch", "ctc_beam_decoder"))))
+"""
+    soundfile.write(tmp_path / "a.wav", np.zeros(16000), 16000)
+    manifest = tmp_path / "set.jsonl"
+    manifest.write_text('{"audio": "a.wav", "text": "राम"}', encoding="utf-8")
+    assert run(bare / "python", "-c", script, manifest) == "1 []\n"
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:9", "http://127.0.0.1:9"])

@@ -58,6 +58,16 @@ def test_greedy_requests_are_answered_before_the_searches_of_their_batch(model: 
     assert search.wait().error == TritonError("the request was cancelled", TritonError.CANCELLED)
 
 
+@pytest.mark.parametrize("wanted", [["RESULT"], ["TRANSCRIPT"], ["TRANSCRIPT", "RESULT"]])
+@pytest.mark.parametrize("beam_width", [1, 2])
+def test_only_what_was_asked_for_is_answered(model: Any, wanted: list[str], beam_width: int) -> None:
+    """Triton would free the rest without Python's lock, which kills the process beside other threads."""
+    one = request(1, beam_width=beam_width)
+    one.outputs = wanted
+    model.execute([one])
+    assert [tensor.name() for tensor in one.wait().output_tensors] == wanted
+
+
 def test_a_request_that_is_refused_is_not_looked_at_further(model: Any) -> None:
     refused, good = request(1, beam_width="many"), request(2, beam_width=2)
     model.execute([refused, good])

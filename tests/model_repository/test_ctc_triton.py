@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
 
 from benchmarks.metrics import differences, read_metrics
-from shrota_client import Client, Decoding
+from shrota_client import AsyncClient, Client, Decoding, LogProbs, ParameterError, RequestError
 from shrota_decoder.decoder import Decoder
 from shrota_decoder.language_model import find_language_model
 from shrota_decoder.settings import read_settings
@@ -168,6 +168,45 @@ def test_the_clients_settings_are_what_the_decoder_takes(decoder: TritonServer, 
     scores = [each.score for each in transcript.alternatives if each.score is not None]
     assert len(scores) == 3
     assert scores == sorted(scores, reverse=True)
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_the_client_decodes_what_the_acoustic_model_heard_as_the_ensemble_does(
+    decoder: TritonServer, protocol: str
+) -> None:
+    url = {"grpc": f"grpc://{decoder.grpc_url}", "http": f"http://{decoder.http_url}"}[protocol]
+    audio = noise(2.0, 7)
+    with Client(url) as client:
+        heard = client.log_probs(audio)
+        np.testing.assert_allclose(heard.values, tiny_log_probs(audio), rtol=0, atol=1e-4)
+        assert heard.duration == 2.0
+        texts = []
+        for decoding in (Decoding(), Decoding(beam_width=20, lm_weight=0), Decoding(beam_width=20, lm_weight=2)):
+            decoded = client.decode(heard, decoding=decoding)
+            whole = client.transcribe(audio, decoding=decoding)
+            assert (decoded.text, decoded.words, decoded.duration) == (whole.text, whole.words, 2.0)
+            texts.append(decoded.text)
+        assert len(set(texts)) == 3
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_audio_without_a_frame_has_log_probs_without_one(decoder: TritonServer, protocol: str) -> None:
+    url = {"grpc": f"grpc://{decoder.grpc_url}", "http": f"http://{decoder.http_url}"}[protocol]
+    with Client(url) as client:
+        heard = client.log_probs(noise(0.001))
+        assert heard.values.shape == (0, 68)
+        assert client.decode(heard, decoding=Decoding(beam_width=20)).text == ""
+
+
+async def test_the_asynchronous_client_decodes_the_same(decoder: TritonServer) -> None:
+    decoding = Decoding(beam_width=20)
+    async with AsyncClient(decoder.grpc_url, decoding=decoding) as client:
+        heard = await client.log_probs(noise(2.0, 7))
+        assert (await client.decode(heard)).text == (await client.transcribe(noise(2.0, 7))).text
+        with pytest.raises(ParameterError, match=r"shape \[1, 100, 68\]: give \[frames, vocabulary\]"):
+            await client.decode(LogProbs(np.zeros((1, 100, 68), np.float32), 2.0))
+        with pytest.raises(RequestError, match=r"\[1, 100, 67\], but vocab.json has 68 tokens"):
+            await client.decode(LogProbs(np.zeros((100, 67), np.float32), 2.0))
 
 
 def test_bad_requests_and_long_searches_harm_no_neighbour(decoder: TritonServer) -> None:

@@ -1,4 +1,6 @@
-"""Write what a checkpoint is scored on beside `make_test_set`: the test stations' recordings, and telephone versions.
+"""Write what a checkpoint is scored on beside `make_test_set`: held-out stations' recordings, and telephone versions.
+
+The development station's recordings are there to tune a decoder with; nothing is scored on them.
 
 Each set is a folder of WAV files and a manifest that `shrota score` reads. A telephone version is what
 `augment.telephone` makes: 300 to 3,400 Hz at 8 kHz with 8 bits of mu-law, at 16 kHz again. A fifth of the rows that a
@@ -85,8 +87,10 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
     require(arguments.stations, arguments.voices)
-    names = Split.load().test_stations
+    split = Split.load()
+    names = split.test_stations
     sets = {
+        "development": stations(arguments.stations, [split.development_station]),
         "stations": stations(arguments.stations, names),
         "stations-telephone": by_telephone(stations(arguments.stations, names)),
         "voices-telephone": by_telephone(voices(arguments.voices)),

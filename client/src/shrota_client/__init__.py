@@ -25,6 +25,7 @@ from shrota_client.errors import (
     ServerUnavailableError,
     ShrotaError,
 )
+from shrota_client.log_probs import LogProbs
 from shrota_client.results import Result
 from shrota_client.settings import Retry, Timeouts, Tls
 from shrota_client.transcript import Alternative, Transcript, Word
@@ -38,6 +39,7 @@ __all__ = [
     "Client",
     "Decoding",
     "Hotword",
+    "LogProbs",
     "ManifestError",
     "NoServerError",
     "OutputError",

@@ -8,10 +8,12 @@ from types import TracebackType
 from typing import Self
 
 from shrota_client.address import Address
+from shrota_client.answer import Outputs
 from shrota_client.decoding import Decoding, check_given_once
 from shrota_client.errors import CertificateError, ShrotaError
-from shrota_client.exchange import Audio, Exchange, Load, Outcome, Send
+from shrota_client.exchange import Audio, Exchange, Load, Outcome, Returned, Send, Steps
 from shrota_client.failures import Failure
+from shrota_client.log_probs import LogProbs
 from shrota_client.message import Parameter, check_parameter
 from shrota_client.results import Result, check_concurrency, in_order, in_order_async
 from shrota_client.samples import SAMPLE_RATE
@@ -107,8 +109,32 @@ class Client(_Settings):
             ServerError: the server failed.
             ShrotaError: the client is closed.
         """
+        return self._perform(self._exchange.transcription(audio, sample_rate, parameters, decoding))
+
+    def log_probs(
+        self, audio: Audio, sample_rate: int = SAMPLE_RATE, parameters: Mapping[str, Parameter] | None = None
+    ) -> LogProbs:
+        """What the acoustic model hears, for :meth:`decode`; arguments and errors are those of :meth:`transcribe`.
+
+        The server must offer its models ``acoustic`` and ``ctc_decoder``, as ours do, not only ``asr``.
+        """
+        return self._perform(self._exchange.hearing(audio, sample_rate, parameters))
+
+    def decode(
+        self,
+        heard: LogProbs,
+        parameters: Mapping[str, Parameter] | None = None,
+        decoding: Decoding | None = None,
+    ) -> Transcript:
+        """Decodes one utterance's log-probabilities: what :meth:`transcribe` would give with the same ``decoding``.
+
+        So one utterance is decoded in many ways while the acoustic model, which takes nearly all of the time, has run
+        once. Arguments and errors are otherwise those of :meth:`transcribe`.
+        """
+        return self._perform(self._exchange.decoding_of(heard, parameters, decoding))
+
+    def _perform(self, steps: Steps[Returned]) -> Returned:
         self._check_open()
-        steps = self._exchange.transcription(audio, sample_rate, parameters, decoding)
         outcome: Outcome = None
         try:
             while True:
@@ -121,10 +147,10 @@ class Client(_Settings):
                     self._closed.wait(step.seconds)
                     outcome = None
         except StopIteration as end:
-            transcript: Transcript = end.value
-            return transcript
+            answer: Returned = end.value
+            return answer
 
-    def _send(self, step: Send) -> bytes | Failure:
+    def _send(self, step: Send) -> Outputs | Failure:
         self._check_open()
         outcome = self._transport.send(step)
         if isinstance(outcome, Failure):
@@ -197,8 +223,25 @@ class AsyncClient(_Settings):
         decoding: Decoding | None = None,
     ) -> Transcript:
         """Transcribes one utterance or recording; arguments and errors are those of :meth:`Client.transcribe`."""
+        return await self._perform(self._exchange.transcription(audio, sample_rate, parameters, decoding))
+
+    async def log_probs(
+        self, audio: Audio, sample_rate: int = SAMPLE_RATE, parameters: Mapping[str, Parameter] | None = None
+    ) -> LogProbs:
+        """What the acoustic model hears; as :meth:`Client.log_probs`."""
+        return await self._perform(self._exchange.hearing(audio, sample_rate, parameters))
+
+    async def decode(
+        self,
+        heard: LogProbs,
+        parameters: Mapping[str, Parameter] | None = None,
+        decoding: Decoding | None = None,
+    ) -> Transcript:
+        """Decodes one utterance's log-probabilities; as :meth:`Client.decode`."""
+        return await self._perform(self._exchange.decoding_of(heard, parameters, decoding))
+
+    async def _perform(self, steps: Steps[Returned]) -> Returned:
         self._check_open()
-        steps = self._exchange.transcription(audio, sample_rate, parameters, decoding)
         outcome: Outcome = None
         try:
             while True:
@@ -211,10 +254,10 @@ class AsyncClient(_Settings):
                     await asyncio.sleep(step.seconds)
                     outcome = None
         except StopIteration as end:
-            transcript: Transcript = end.value
-            return transcript
+            answer: Returned = end.value
+            return answer
 
-    async def _send(self, step: Send) -> bytes | Failure:
+    async def _send(self, step: Send) -> Outputs | Failure:
         self._check_open()
         try:
             outcome = await self._transport.send(step)

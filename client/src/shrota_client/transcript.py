@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
+from shrota_client.answer import MALFORMED
 from shrota_client.errors import ServerError
-from shrota_client.message import MALFORMED
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import json
 import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from shrota_decoder.decoder import Decoder
 from shrota_decoder.errors import RequestCancelledError, RequestRefusedError, SettingsError
 from shrota_decoder.language_model import find_language_model
 from shrota_decoder.parameters import Parameters
+from shrota_decoder.result import Result
 from shrota_decoder.settings import load_settings
 from shrota_decoder.vocabulary import Vocabulary
 
@@ -114,12 +116,7 @@ class TritonPythonModel:
             self.decoder.decode(row, float(duration), parameters, request.is_cancelled)
             for row, duration in zip(log_probs, durations, strict=True)
         ]
-        response = pb_utils.InferenceResponse(
-            [
-                string_tensor("TRANSCRIPT", [result.text for result in results]),
-                string_tensor("RESULT", [result.to_json(words=parameters.words) for result in results]),
-            ]
-        )
+        response = pb_utils.InferenceResponse(outputs(request.requested_output_names(), results, parameters))
         self.decode_seconds.add(time.perf_counter() - started)
         self.audio_seconds.add(float(durations.sum()))
         return response
@@ -131,6 +128,19 @@ def send(sender: Any, response: Any) -> None:
         sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
     except Exception as error:  # noqa: BLE001 - the next request must be answered all the same
         pb_utils.Logger.log_error(f"ctc_decoder: an answer could not be sent: {error!r}")
+
+
+def outputs(wanted: Sequence[str], results: list[Result], parameters: Parameters) -> list[Any]:
+    """The tensors that were asked for, and no other.
+
+    What nobody has asked for, ``send`` of tritonserver 2.51 throws away while it does not hold Python's lock: beside a
+    search in another thread that corrupts Python's memory, and the process dies some hundred requests later.
+    """
+    made: dict[str, Callable[[], list[str]]] = {
+        "TRANSCRIPT": lambda: [result.text for result in results],
+        "RESULT": lambda: [result.to_json(words=parameters.words) for result in results],
+    }
+    return [string_tensor(name, texts()) for name, texts in made.items() if name in wanted]
 
 
 def string_tensor(name: str, values: list[str]) -> Any:

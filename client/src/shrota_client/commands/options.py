@@ -1,7 +1,7 @@
 """Options of every command that calls a server."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -39,43 +39,54 @@ class Connection:
         return {**self.parameters, **self.decoding.parameters()}.get("words") is False
 
 
+SERVER_OPTIONS = (
+    click.option(
+        "--server",
+        envvar="SHROTA_SERVER",
+        default=DEFAULT_SERVER,
+        show_default=True,
+        show_envvar=True,
+        help="HOST:PORT (gRPC), or grpcs://, http://, https:// with HOST:PORT.",
+    ),
+    click.option("--engine", metavar="MODEL", help="Engine to use, such as acoustic_onnx."),
+    click.option(
+        "-p",
+        "--parameter",
+        "pairs",
+        metavar="NAME=VALUE",
+        multiple=True,
+        help="Request parameter that the server knows, such as engine=acoustic_onnx; may be repeated.",
+    ),
+)
+WAITING_OPTIONS = (
+    click.option(
+        "--timeout",
+        "timeout_s",
+        type=float,
+        default=Timeouts().request_s,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long to wait for one answer.",
+    ),
+    click.option("--ca-cert", metavar="FILE", help="Root certificates (PEM) for grpcs:// and https://."),
+    click.option("--client-cert", metavar="FILE", help="The client's own certificate (PEM)."),
+    click.option("--client-key", metavar="FILE", help="The private key of --client-cert (PEM)."),
+)
+
+
 def connection_options(command: Command) -> Command:
     """Adds the options; the command receives them by name and makes a connection with :func:`connection`."""
-    defaults = Timeouts()
-    for option in reversed(
-        [
-            click.option(
-                "--server",
-                envvar="SHROTA_SERVER",
-                default=DEFAULT_SERVER,
-                show_default=True,
-                show_envvar=True,
-                help="HOST:PORT (gRPC), or grpcs://, http://, https:// with HOST:PORT.",
-            ),
-            click.option("--engine", metavar="MODEL", help="Engine to use, such as acoustic_onnx."),
-            click.option(
-                "-p",
-                "--parameter",
-                "pairs",
-                metavar="NAME=VALUE",
-                multiple=True,
-                help="Request parameter that the server knows, such as engine=acoustic_onnx; may be repeated.",
-            ),
-            *DECODING_OPTIONS,
-            click.option(
-                "--timeout",
-                "timeout_s",
-                type=float,
-                default=defaults.request_s,
-                show_default=True,
-                metavar="SECONDS",
-                help="How long to wait for one answer.",
-            ),
-            click.option("--ca-cert", metavar="FILE", help="Root certificates (PEM) for grpcs:// and https://."),
-            click.option("--client-cert", metavar="FILE", help="The client's own certificate (PEM)."),
-            click.option("--client-key", metavar="FILE", help="The private key of --client-cert (PEM)."),
-        ]
-    ):
+    return _add((*SERVER_OPTIONS, *DECODING_OPTIONS, *WAITING_OPTIONS), command)
+
+
+def server_options(command: Command) -> Command:
+    """As :func:`connection_options`, without those of the decoder."""
+    return _add((*SERVER_OPTIONS, *WAITING_OPTIONS), command)
+
+
+def _add(options: Sequence[Callable[[Command], Command]], command: Command) -> Command:
+    """Adds options in the order of the help text."""
+    for option in reversed(options):
         command = option(command)
     return command
 
@@ -91,7 +102,7 @@ def connection(
     client_key: str | None,
     **decoder: Any,
 ) -> Connection:
-    """The settings that the options of :func:`connection_options` make; ``decoder`` are those of the decoder.
+    """The settings that the options make; ``decoder`` are those of the decoder, none after :func:`server_options`.
 
     Raises:
         CertificateError, ParameterError: an option that cannot be used.
@@ -100,7 +111,7 @@ def connection(
     if engine is not None:
         parameters["engine"] = engine
     tls, timeouts = Tls(ca_cert, client_cert, client_key), Timeouts(request_s=timeout_s)
-    return Connection(server, tls, timeouts, parameters, decoding(**decoder))
+    return Connection(server, tls, timeouts, parameters, decoding(**decoder) if decoder else Decoding())
 
 
 def parse_parameter(pair: str) -> tuple[str, Parameter]:

@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from shrota_client.address import Address
+from shrota_client.answer import Outputs
 from shrota_client.exchange import Send
 from shrota_client.failures import Failure
 from shrota_client.settings import Timeouts, Tls
@@ -11,8 +12,8 @@ from shrota_client.settings import Timeouts, Tls
 class Transport(Protocol):
     """A blocking transport; its methods may be called from several threads at once."""
 
-    def send(self, step: Send) -> bytes | Failure:
-        """Sends the request; the RESULT string, or what went wrong."""
+    def send(self, step: Send) -> Outputs | Failure:
+        """Sends the request; the tensors of the answer, or what went wrong."""
         ...
 
     def close(self) -> None:
@@ -23,8 +24,8 @@ class Transport(Protocol):
 class AsyncTransport(Protocol):
     """An asynchronous transport; it belongs to the event loop in which it first sends."""
 
-    async def send(self, step: Send) -> bytes | Failure:
-        """Sends the request; the RESULT string, or what went wrong."""
+    async def send(self, step: Send) -> Outputs | Failure:
+        """Sends the request; the tensors of the answer, or what went wrong."""
         ...
 
     async def close(self) -> None:

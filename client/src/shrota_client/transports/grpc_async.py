@@ -4,9 +4,9 @@ import grpc  # type: ignore[import-untyped]
 import grpc.aio  # type: ignore[import-untyped]
 
 from shrota_client.address import Address
+from shrota_client.answer import Outputs, parse_grpc_answer
 from shrota_client.exchange import Send
 from shrota_client.failures import Failure
-from shrota_client.message import parse_grpc_result
 from shrota_client.settings import Timeouts, Tls
 from shrota_client.transports.grpc_common import INFER, channel_options, credentials, failure_of
 
@@ -29,14 +29,14 @@ class AsyncGrpcTransport:
                 self._channel = grpc.aio.secure_channel(target, self._credentials, self._options)
         return self._channel
 
-    async def send(self, step: Send) -> bytes | Failure:
-        """Sends the request; the RESULT string, or what went wrong."""
+    async def send(self, step: Send) -> Outputs | Failure:
+        """Sends the request; the tensors of the answer, or what went wrong."""
         infer = self._open().unary_unary(INFER)
         try:
             answer = await infer(step.request.grpc_message(step.timeout_us), timeout=step.timeout_s)
         except grpc.RpcError as error:
             return failure_of(error)
-        return parse_grpc_result(answer)
+        return parse_grpc_answer(answer)
 
     async def close(self) -> None:
         """Ends what still runs and closes the channel."""

@@ -3,9 +3,9 @@
 import grpc  # type: ignore[import-untyped]
 
 from shrota_client.address import Address
+from shrota_client.answer import Outputs, parse_grpc_answer
 from shrota_client.exchange import Send
 from shrota_client.failures import Failure
-from shrota_client.message import parse_grpc_result
 from shrota_client.settings import Timeouts, Tls
 from shrota_client.transports.grpc_common import INFER, channel_options, credentials, failure_of
 
@@ -21,8 +21,8 @@ class GrpcTransport:
             self._channel = grpc.insecure_channel(address.target, options)
         self._infer = self._channel.unary_unary(INFER)
 
-    def send(self, step: Send) -> bytes | Failure:
-        """Sends the request; the RESULT string, or what went wrong."""
+    def send(self, step: Send) -> Outputs | Failure:
+        """Sends the request; the tensors of the answer, or what went wrong."""
         message = step.request.grpc_message(step.timeout_us)
         try:
             answer = self._infer(message, timeout=step.timeout_s)
@@ -30,7 +30,7 @@ class GrpcTransport:
             return failure_of(error)
         except ValueError as error:  # another thread has closed the channel
             return Failure("CANCELLED", str(error))
-        return parse_grpc_result(answer)
+        return parse_grpc_answer(answer)
 
     def close(self) -> None:
         """Ends what still runs and closes the channel."""

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 
 from shrota_client.address import Address
+from shrota_client.answer import Outputs
 from shrota_client.exchange import Send
 from shrota_client.failures import NO_CONNECTION, Failure
 from shrota_client.settings import Timeouts, Tls
@@ -32,15 +33,15 @@ class AsyncHttpTransport:
             self._session = aiohttp.ClientSession(connector=connector)
         return self._session
 
-    async def send(self, step: Send) -> bytes | Failure:
-        """Sends the request; the RESULT string, or what went wrong."""
+    async def send(self, step: Send) -> Outputs | Failure:
+        """Sends the request; the tensors of the answer, or what went wrong."""
         header = step.request.http_header(step.timeout_us)
         url = f"{self._address.scheme}://{self._address.target}{infer_path(step, self._address)}"
         timeout = aiohttp.ClientTimeout(total=step.timeout_s, sock_connect=self._connect_s)
         try:
             async with self._open().post(
                 url,
-                data=_slices(header, step.request.body),
+                data=_slices(header, step.request.bodies),
                 headers=headers(step, header),
                 timeout=timeout,
                 allow_redirects=False,
@@ -60,8 +61,9 @@ class AsyncHttpTransport:
             self._session = None
 
 
-async def _slices(header: bytes, body: memoryview) -> AsyncIterator[bytes | memoryview]:
+async def _slices(header: bytes, bodies: list[memoryview]) -> AsyncIterator[bytes | memoryview]:
     yield header
-    for start in range(0, body.nbytes, SLICE_BYTES):
-        yield body[start : start + SLICE_BYTES]
-        await asyncio.sleep(0)
+    for body in bodies:
+        for start in range(0, body.nbytes, SLICE_BYTES):
+            yield body[start : start + SLICE_BYTES]
+            await asyncio.sleep(0)

@@ -5,10 +5,10 @@ import re
 import ssl
 
 from shrota_client.address import Address
+from shrota_client.answer import MALFORMED, Outputs, parse_http_answer
 from shrota_client.errors import CertificateError, ServerError
 from shrota_client.exchange import Send
 from shrota_client.failures import HTTP_STATUS, Failure
-from shrota_client.message import MALFORMED, parse_http_result
 from shrota_client.settings import Tls
 
 OK = 200
@@ -21,22 +21,22 @@ def infer_path(step: Send, address: Address) -> str:
 
 
 def headers(step: Send, header: bytes) -> dict[str, str]:
-    """Headers of the POST whose body is ``header`` and the samples."""
+    """Headers of the POST whose body is ``header`` and the tensors."""
     return {
         "Content-Type": "application/octet-stream",
-        "Content-Length": str(len(header) + step.request.body.nbytes),
+        "Content-Length": str(len(header) + sum(body.nbytes for body in step.request.bodies)),
         HEADER_LENGTH: str(len(header)),
     }
 
 
-def read_answer(status: int, header_length: str | None, body: bytes) -> bytes | Failure:
-    """The RESULT string, or what went wrong.
+def read_answer(status: int, header_length: str | None, body: bytes) -> Outputs | Failure:
+    """The tensors of the answer, or what went wrong.
 
     Raises:
         ServerError: an answer that is not one of Triton.
     """
     if status == OK:
-        return parse_http_result(body, None if header_length is None else _length(header_length))
+        return parse_http_answer(body, None if header_length is None else _length(header_length))
     try:
         message = str(json.loads(body)["error"])
     except MALFORMED:

@@ -13,6 +13,7 @@ from urllib3.exceptions import (
 )
 
 from shrota_client.address import Address
+from shrota_client.answer import Outputs
 from shrota_client.exchange import Send
 from shrota_client.failures import NO_CONNECTION, Failure
 from shrota_client.settings import Timeouts, Tls
@@ -37,12 +38,12 @@ class HttpTransport:
         else:
             self._pool = Pool(address.host, address.port, **options)
 
-    def send(self, step: Send) -> bytes | Failure:
-        """Sends the request; the RESULT string, or what went wrong."""
+    def send(self, step: Send) -> Outputs | Failure:
+        """Sends the request; the tensors of the answer, or what went wrong."""
         header = step.request.http_header(step.timeout_us)
         left_s = step.timeout_s
         # sent one after the other: nothing is copied; urllib3 takes any buffer, though its types say otherwise
-        body: Any = [header, step.request.body]
+        body: Any = [header, *step.request.bodies]
         connect_s = self._connect_s if left_s is None else min(self._connect_s, left_s)
         try:
             answer = self._pool.urlopen(

@@ -44,9 +44,15 @@ class TritonResponder:
         return bool(self._request.is_cancelled())
 
     def answer(self, log_probs: NDArray[np.float32], durations: NDArray[np.float32]) -> None:
-        """Sends LOG_PROBS [rows, frames, vocabulary] and DURATION [rows, 1]."""
+        """Sends what was asked for of LOG_PROBS [rows, frames, vocabulary] and DURATION [rows, 1].
+
+        What nobody has asked for, ``send`` of tritonserver 2.51 throws away while it does not hold Python's lock:
+        beside other threads that corrupts Python's memory.
+        """
         try:
-            tensors = [self._pb_utils.Tensor("LOG_PROBS", log_probs), self._pb_utils.Tensor("DURATION", durations)]
+            made = {"LOG_PROBS": log_probs, "DURATION": durations}
+            wanted = self._request.requested_output_names()
+            tensors = [self._pb_utils.Tensor(name, array) for name, array in made.items() if name in wanted]
             self._send(self._pb_utils.InferenceResponse(output_tensors=tensors))
         except Exception as error:
             logger.exception("an answer of shape %s could not be sent", log_probs.shape)

@@ -1,0 +1,261 @@
+"""What the decoder's ways are worth: error rates on held-out speech, and hotwords that are said and that are not.
+
+``python -m benchmarks.decoder_quality`` exports the bundled checkpoint, serves it, chooses the weights on the
+development set alone, and writes ``docs/benchmarks/decoder-quality.md`` and ``.json``. The sets are those that
+``make -C training test-set held-out`` writes, or any manifests: ``--development MANIFEST SET...``. The acoustic model
+runs once over each.
+"""
+
+import argparse
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.hotwords import Detection, Lexicon, detect, rare_words, words_not_said
+from benchmarks.machine import Machine
+from benchmarks.quality_page import page
+from scripts.repository import ROOT, export
+from shrota_client import AsyncClient, Decoding, LogProbs, ManifestError, RequestError, ShrotaError
+from shrota_client.manifest import read_manifest
+from shrota_client.score import Score
+from shrota_client.search import Plan
+from shrota_client.text import normalize
+from shrota_client.tuning import Heard, check_references, hear, score_decoding, tune
+from shrota_client.tuning_report import as_dict
+from shrota_server import TritonServer
+
+WORK = ROOT / ".cache" / "training"
+DEVELOPMENT = WORK / "held-out" / "development" / "manifest.jsonl"
+SETS = (
+    WORK / "test-set" / "manifest.jsonl",
+    WORK / "held-out" / "voices-telephone" / "manifest.jsonl",
+    WORK / "held-out" / "stations" / "manifest.jsonl",
+    WORK / "held-out" / "stations-telephone" / "manifest.jsonl",
+)
+CONCURRENCY = 8
+HOTWORD_WEIGHTS = (2.0, 4.0, 6.0, 8.0, 10.0, 12.0, 15.0)
+
+
+@dataclass(frozen=True)
+class Words:
+    """The hotwords of a set: rare words that are said in it, and as many that are not."""
+
+    said: list[str]
+    not_said: list[str]
+
+    @property
+    def all(self) -> list[str]:
+        """Both, as one list of a request."""
+        return [*self.said, *self.not_said]
+
+
+class Bench:
+    """Measures through one server."""
+
+    def __init__(self, client: AsyncClient, lexicon: Lexicon, plan: Plan) -> None:
+        self.client = client
+        self.lexicon = lexicon
+        self.plan = plan
+
+    async def hear(self, manifest: Path) -> list[Heard]:
+        """The log-probabilities of a set.
+
+        Raises:
+            ShrotaError: The manifest or a recording of it cannot be used.
+        """
+        say(f"listening: {manifest}")
+        utterances = read_manifest(manifest, need_text=True)
+        check_references(utterances, manifest)
+        heard, failed = await hear(self.client, utterances, CONCURRENCY)
+        if failed:
+            raise ManifestError(f"{len(failed)} of {len(utterances)} recordings of {manifest} fail: {failed[0][1]}")
+        return heard
+
+    async def hotwords(self, heard: Sequence[Heard]) -> Words:
+        """The hotwords of a set, without those that the checkpoint's letters cannot spell."""
+        references = [normalize(each.utterance.text or "") for each in heard]
+        frame = LogProbs(heard[0].log_probs.values[:1], heard[0].log_probs.duration)
+        rare = rare_words(references, self.lexicon)
+        said = [word for word in rare if await self._can_spell(word, frame)]
+        return Words(said, words_not_said(references, self.lexicon, len(said)))
+
+    async def _can_spell(self, word: str, frame: LogProbs) -> bool:
+        try:
+            await self.client.decode(frame, decoding=Decoding(beam_width=2, lm_weight=0.0, hotwords=[word]))
+        except RequestError:
+            return False
+        return True
+
+    async def score(self, heard: Sequence[Heard], decoding: Decoding) -> Score:
+        """The error rates of one way of decoding."""
+        return await score_decoding(self.client, heard, decoding, CONCURRENCY)
+
+    async def choose_hotword_weight(self, heard: Sequence[Heard], best: Decoding) -> list[dict[str, Any]]:
+        """What each boost gives on the development set, with the language model."""
+        words = await self.hotwords(heard)
+        rows = []
+        for weight in HOTWORD_WEIGHTS:
+            hotwords = Decoding(hotwords=words.all, hotword_weight=weight)
+            score = await self.score(heard, best.updated(hotwords))
+            rows.append({"hotword_weight": weight, **rates(score), **hotword_fields(score, words)})
+        return rows
+
+    async def set(self, manifest: Path, best: Decoding, hotword_weight: float) -> dict[str, Any]:
+        """Everything about one held-out set."""
+        heard = await self.hear(manifest)
+        words = await self.hotwords(heard)
+        hotwords = Decoding(hotwords=words.all, hotword_weight=hotword_weight)
+        without = self.plan.decoding(None)
+        ways = {
+            "greedy": Decoding(beam_width=1, words=False),
+            "beam": without,
+            "beam, hotwords": without.updated(hotwords),
+            "beam, language model": best,
+            "beam, language model, hotwords": best.updated(hotwords),
+        }
+        rows = {}
+        for name, decoding in ways.items():
+            say(f"decoding: {name}")
+            score = await self.score(heard, decoding)
+            rows[name] = {**rates(score), **hotword_fields(score, words)}
+        return {
+            "name": name_of(manifest),
+            "utterances": len(heard),
+            "words": sum(each.words.reference_length for each in score.utterances),
+            "duration": sum(each.log_probs.duration for each in heard),
+            "hotwords": asdict(words),
+            "ways": rows,
+        }
+
+
+def name_of(manifest: Path) -> str:
+    """A set is called as its folder, or as its file where that has a name of its own."""
+    return manifest.parent.name if manifest.stem == "manifest" else manifest.stem
+
+
+def rates(score: Score) -> dict[str, Any]:
+    """Both error rates with their intervals."""
+    return {
+        "word_error_rate": score.words.value,
+        "word_error_rate_interval": score.words.interval,
+        "character_error_rate": score.characters.value,
+        "character_error_rate_interval": score.characters.interval,
+    }
+
+
+def hotword_fields(score: Score, words: Words) -> dict[str, Any]:
+    """Recall and precision of the words that are said, and how often those that are not said were heard."""
+    said: Detection = detect(score, words.said)
+    seconds = sum(each.duration or 0.0 for each in score.utterances)
+    false_alarms = sum(detect(score, words.not_said).false_alarms)
+    return {
+        "said": sum(said.recall.wholes),
+        "hits": sum(said.hits),
+        "false_alarms": sum(said.false_alarms),
+        "recall": said.recall.value,
+        "recall_interval": said.recall.interval,
+        "precision": said.precision.value,
+        "precision_interval": said.precision.interval,
+        "not_said_false_alarms": false_alarms,
+        "not_said_false_alarms_per_hour": false_alarms / seconds * 3600 if seconds else None,
+    }
+
+
+async def measure(url: str, lexicon: Lexicon, development: Path, sets: Sequence[Path], plan: Plan) -> dict[str, Any]:
+    """Tunes on the development set, then measures every held-out set.
+
+    Args:
+        url: Of the server.
+        lexicon: Of its language model.
+        development: Manifest that chooses the weights, and counts for nothing else.
+        sets: Manifests of held-out speech.
+        plan: How to look for the weights.
+
+    Raises:
+        ShrotaError: The server or a manifest cannot be used.
+    """
+    async with AsyncClient(url) as client:
+        bench = Bench(client, lexicon, plan)
+        heard = await bench.hear(development)
+        say("tuning")
+        tuning = await tune(client, heard, plan, CONCURRENCY)
+        best = plan.decoding(tuning.found.best.weights)
+        hotword_rows = await bench.choose_hotword_weight(heard, best)
+        hotword_weight = min(hotword_rows, key=lambda row: row["word_error_rate"])["hotword_weight"]
+        return {
+            "development": {"name": name_of(development), **as_dict(tuning), "hotword_weights": hotword_rows},
+            "hotword_weight": hotword_weight,
+            "sets": [await bench.set(manifest, best, hotword_weight) for manifest in sets],
+        }
+
+
+def say(text: str) -> None:
+    """One line of progress."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def check(manifests: Sequence[Path]) -> None:
+    """Refuses manifests that are not there, before anything is started.
+
+    Raises:
+        ManifestError: One is missing.
+    """
+    for manifest in manifests:
+        if not manifest.is_file():
+            remedy = "`make -C training DATA=FOLDER test-set held-out` writes it (training/README.md), or name another"
+            raise ManifestError(f"there is no {manifest}: {remedy}")
+
+
+def checkpoint_of(repository: Path) -> dict[str, Any]:
+    """Name and hash of what the repository was exported from."""
+    content = json.loads((repository / "acoustic_onnx" / "1" / "manifest.json").read_text(encoding="utf-8"))
+    return {name: content["checkpoint"][name] for name in ("name", "sha256")}
+
+
+def main() -> None:
+    """Measures and writes the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sets", type=Path, nargs="*", default=list(SETS), metavar="SET", help="manifests to measure")
+    parser.add_argument("--development", type=Path, default=DEVELOPMENT, help="manifest that chooses the weights")
+    parser.add_argument("--checkpoint", default="models/hindi-small", help="with an lm.arpa.gz in its folder")
+    parser.add_argument("--beam-width", type=int, default=Plan().beam_width)
+    parser.add_argument("--output", type=Path, default=ROOT / "docs" / "benchmarks" / "decoder-quality.md")
+    arguments = parser.parse_args()
+    check([arguments.development, *arguments.sets])
+    plan = Plan(beam_width=arguments.beam_width)
+    repository = ROOT / ".cache" / "bench" / "quality"
+    export(arguments.checkpoint, repository)
+    arpa = repository / "ctc_decoder" / "1" / "lm.arpa"
+    if not arpa.is_file():
+        raise ManifestError(f"{arguments.checkpoint} has no lm.arpa.gz: the rare words are those that it has not seen")
+    with TritonServer(repository, models=["asr", "acoustic_onnx"]) as server:
+        content = asyncio.run(measure(server.grpc_url, Lexicon.read(arpa), arguments.development, arguments.sets, plan))
+    content = {"machine": asdict(Machine.here()), "checkpoint": checkpoint_of(repository), **content}
+    write(arguments.output, content, page(content, Machine.here().line()))
+
+
+def write(output: Path, content: dict[str, Any], text: str) -> None:
+    """Writes the page, and its numbers beside it."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(text, encoding="utf-8")
+    output.with_suffix(".json").write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    print(text)
+
+
+def run(command: Callable[[], None]) -> None:
+    """Runs a command; what it raises on purpose is one line."""
+    try:
+        command()
+    except ShrotaError as error:
+        sys.exit(f"shrota: error: {error}")
+    except subprocess.CalledProcessError as error:
+        sys.exit(error.returncode)
+
+
+if __name__ == "__main__":
+    run(main)

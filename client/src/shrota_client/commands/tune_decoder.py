@@ -1,0 +1,107 @@
+"""``shrota tune-decoder``: the decoder's weights that make the fewest errors on a development set."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from shrota_client.client import CONCURRENCY
+from shrota_client.commands.options import connection, server_options
+from shrota_client.decoding import check_given_once
+from shrota_client.writing import STANDARD_OUTPUT, writing
+
+BEAM_WIDTH = 100
+REFINEMENTS = 2
+
+
+@click.command("tune-decoder")
+@click.argument("manifest", type=click.Path(path_type=Path))
+@click.option(
+    "--lm-weight",
+    "lm_weights",
+    metavar="RANGE",
+    default="0.2:1.4:0.2",
+    show_default=True,
+    help="How much the language model counts: LOW:HIGH:STEP, or one number.",
+)
+@click.option(
+    "--word-score",
+    "word_scores",
+    metavar="RANGE",
+    default="0:4:1",
+    show_default=True,
+    help="What each word adds to a transcript's score: LOW:HIGH:STEP, or one number.",
+)
+@click.option(
+    "--refine",
+    "refinements",
+    type=click.IntRange(0, 6),
+    default=REFINEMENTS,
+    show_default=True,
+    help="How often both steps are halved, and the neighbours of the best pair tried.",
+)
+@click.option(
+    "--metric",
+    type=click.Choice(["wer", "cer"]),
+    default="wer",
+    show_default=True,
+    help="What to make small: the word or the character error rate.",
+)
+@click.option(
+    "--beam-width",
+    type=int,
+    metavar="COUNT",
+    default=BEAM_WIDTH,
+    show_default=True,
+    help="Transcripts that the search keeps at every frame. Other widths have other best weights: tune with the one "
+    "that you will use.",
+)
+@server_options
+@click.option(
+    "-j",
+    "--concurrency",
+    type=click.IntRange(min=1),
+    default=CONCURRENCY,
+    show_default=True,
+    help="Requests on their way at once.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
+def tune_decoder(  # noqa: PLR0917 - click passes options by name
+    manifest: Path,
+    lm_weights: str,
+    word_scores: str,
+    refinements: int,
+    metric: str,
+    beam_width: int,
+    concurrency: int,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Find lm_weight and word_score on a development set.
+
+    MANIFEST has a line {"audio": path, "text": reference} for each utterance. The server's acoustic model runs once
+    over all of them; then its decoder searches the same log-probabilities with each pair of weights: first a coarse
+    grid of both ranges, then ever finer ones around the best pair. The server needs a language model, and keeps working
+    for others, more slowly.
+
+    Tune on speech that is in neither the training nor the test set, an hour of it rather than minutes.
+    """
+    from shrota_client import tuning_report  # noqa: PLC0415
+    from shrota_client.commands.tuning import tune_server  # noqa: PLC0415
+    from shrota_client.manifest import read_manifest  # noqa: PLC0415
+    from shrota_client.search import Plan, Range, Space  # noqa: PLC0415
+    from shrota_client.tuning import check_references  # noqa: PLC0415
+
+    space = Space(Range.parse(lm_weights, "--lm-weight"), Range.parse(word_scores, "--word-score"))
+    plan = Plan(space, refinements, metric, beam_width)
+    settings = connection(**options)
+    check_given_once(settings.parameters, plan.decoding(space.grid()[0]))
+    utterances = read_manifest(manifest, need_text=True)
+    check_references(utterances, manifest)
+    tuning = tune_server(utterances, settings, plan, concurrency)
+    with writing(STANDARD_OUTPUT):
+        if as_json:
+            click.echo(json.dumps(tuning_report.as_dict(tuning), ensure_ascii=False, indent=2))
+        else:
+            click.echo(f"{tuning_report.table(tuning)}\n\n{tuning_report.conclusion(tuning)}")

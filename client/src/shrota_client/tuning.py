@@ -1,0 +1,161 @@
+"""The decoder's weights on a development set, through a server: one run of its engine, then its decoder for each pair.
+
+So what is measured is the server's own decoder with its language model, settings and limits.
+"""
+
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from shrota_client.client import AsyncClient
+from shrota_client.decoding import Decoding
+from shrota_client.errors import AudioError, ManifestError, RequestError, ShrotaError
+from shrota_client.log_probs import LogProbs
+from shrota_client.manifest import Utterance
+from shrota_client.results import in_order_async
+from shrota_client.score import Score, UtteranceScore, score_utterance
+from shrota_client.search import Found, Plan, search
+from shrota_client.text import normalize
+
+
+@dataclass(frozen=True)
+class Heard:
+    """An utterance of a manifest and what the acoustic model made of it."""
+
+    utterance: Utterance
+    log_probs: LogProbs
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What a development set says about the decoder's weights.
+
+    Attributes:
+        plan: how was searched.
+        duration: seconds of audio.
+        greedy: the score of greedy decoding.
+        without_lm: the score of the beam without language model.
+        found: the pairs that were tried, and the best.
+    """
+
+    plan: Plan
+    duration: float
+    greedy: Score
+    without_lm: Score
+    found: Found
+
+
+def check_references(utterances: Sequence[Utterance], manifest: object) -> None:
+    """Refuses a development set in which no word is said.
+
+    Raises:
+        ManifestError: no reference has a word.
+    """
+    if not any(normalize(each.text or "") for each in utterances):
+        raise ManifestError(f'no "text" of {manifest} has a word: write what is said in the audio')
+
+
+async def hear(
+    client: AsyncClient,
+    utterances: Sequence[Utterance],
+    concurrency: int,
+    check: Decoding | None = None,
+    advance: Callable[[], object] = lambda: None,
+) -> tuple[list[Heard], list[tuple[Utterance, ShrotaError]]]:
+    """Runs the acoustic model over all utterances, once.
+
+    Args:
+        client: of the server.
+        utterances: of the manifest.
+        concurrency: requests on their way at once.
+        check: the first log-probabilities are decoded so before the others are waited for, because a decoder that
+            refuses these settings would only be met after everything was heard.
+        advance: called behind each utterance.
+
+    Returns:
+        Those that were heard, and those whose audio is to blame with their errors, both in order.
+
+    Raises:
+        ShrotaError: the server cannot be reached or fails, or refuses ``check``.
+    """
+
+    async def one(utterance: Utterance) -> LogProbs | ShrotaError:
+        try:
+            return await client.log_probs(utterance.audio)
+        except (AudioError, RequestError) as error:
+            return error
+
+    heard: list[Heard] = []
+    failed: list[tuple[Utterance, ShrotaError]] = []
+    async with contextlib.aclosing(in_order_async(one, utterances, concurrency)) as answers:
+        remaining = iter(utterances)
+        async for answer in answers:
+            utterance = next(remaining)
+            if isinstance(answer, ShrotaError):
+                failed.append((utterance, answer))
+            else:
+                if check is not None and not heard:
+                    await client.decode(answer, decoding=check)
+                heard.append(Heard(utterance, answer))
+            advance()
+    return heard, failed
+
+
+async def score_decoding(
+    client: AsyncClient,
+    heard: Sequence[Heard],
+    decoding: Decoding,
+    concurrency: int,
+    advance: Callable[[], object] = lambda: None,
+) -> Score:
+    """Decodes everything in one way, and compares it with the references.
+
+    Raises:
+        ShrotaError: the server cannot be reached, fails, or refuses the settings.
+    """
+
+    async def one(each: Heard) -> UtteranceScore:
+        transcript = await client.decode(each.log_probs, decoding=decoding)
+        advance()
+        utterance = each.utterance
+        return score_utterance(utterance.name, utterance.text or "", transcript.text, transcript.duration)
+
+    async with contextlib.aclosing(in_order_async(one, heard, concurrency)) as scores:
+        return Score(tuple([score async for score in scores]))
+
+
+async def tune(
+    client: AsyncClient,
+    heard: Sequence[Heard],
+    plan: Plan,
+    concurrency: int,
+    advance: Callable[[Decoding], object] = lambda _: None,
+) -> Tuning:
+    """Finds the weights with which the server's decoder makes the fewest errors.
+
+    Args:
+        client: of the server.
+        heard: the development set.
+        plan: how to search.
+        concurrency: requests on their way at once; each pair is decoded before the next, so that the server loads the
+            language model once for it.
+        advance: called behind each utterance of each way to decode, with that.
+
+    Raises:
+        ShrotaError: as :func:`score_decoding`.
+    """
+
+    async def measured(decoding: Decoding) -> Score:
+        return await score_decoding(client, heard, decoding, concurrency, lambda: advance(decoding))
+
+    greedy = await measured(Decoding(beam_width=1, words=False))
+    without_lm = await measured(plan.decoding(None))
+    steps = search(plan)
+    try:
+        weights = next(steps)
+        while True:
+            weights = steps.send(await measured(plan.decoding(weights)))
+    except StopIteration as end:
+        found: Found = end.value
+    duration = sum(each.log_probs.duration for each in heard)
+    return Tuning(plan, duration, greedy, without_lm, found)

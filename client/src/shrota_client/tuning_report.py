@@ -1,0 +1,107 @@
+"""What a development set says about the decoder's weights, as text for people and as JSON."""
+
+from typing import Any
+
+from shrota_client.alignment import Edits
+from shrota_client.report import percent, summary
+from shrota_client.score import Score
+from shrota_client.search import edits_of
+from shrota_client.tuning import Tuning
+
+
+def table(tuning: Tuning) -> str:
+    """A line with word and character error rate for each pair, and for decoding without a language model."""
+    rows: list[tuple[str, str, tuple[Edits, Edits]]] = [
+        ("greedy", "", edits_of(tuning.greedy)),
+        ("no model", "", edits_of(tuning.without_lm)),
+    ]
+    for trial in tuning.found.trials:
+        weights = trial.weights
+        rows.append((f"{weights.lm_weight:g}", f"{weights.word_score:g}", (trial.words, trial.characters)))
+    best = 2 + tuning.found.trials.index(tuning.found.best)
+    lines = ["lm_weight  word_score  word error rate  character error rate"]
+    for number, (lm_weight, word_score, (words, characters)) in enumerate(rows):
+        mark = "  best" if number == best else ""
+        rates = f"{percent(words.rate):>15}  {percent(characters.rate):>20}"
+        lines.append(f"{lm_weight:>9}  {word_score:>10}  {rates}{mark}")
+    return "\n".join(lines)
+
+
+def conclusion(tuning: Tuning) -> str:
+    """The best pair, its error rates with intervals, what to mind, and the lines that use it."""
+    best = tuning.found.best.weights
+    lines = [f"best: {best}, with beam_width {tuning.plan.beam_width}", summary(tuning.found.score)]
+    lines += cautions(tuning)
+    lines += ["for one command:", f"  shrota transcribe {options(tuning)} PATH"]
+    lines += ["for all requests that say nothing else, in ctc_decoder/config.pbtxt of the model repository:"]
+    lines += [f"  {line}" for line in config_lines(tuning)]
+    return "\n".join(lines)
+
+
+def cautions(tuning: Tuning) -> list[str]:
+    """What speaks against the best pair, one line each."""
+    lines = [
+        f"the best pair lies at the end of {option}'s range: a wider range may hold a better one"
+        for option in tuning.plan.space.ends_at(tuning.found.best.weights)
+    ]
+    without = min(_errors(tuning.greedy, tuning.plan.metric), _errors(tuning.without_lm, tuning.plan.metric))
+    if _errors(tuning.found.score, tuning.plan.metric) >= without:
+        lines.append("no pair makes fewer errors than decoding without the language model: set lm_weight 0")
+    return lines
+
+
+def options(tuning: Tuning) -> str:
+    """The options of ``shrota transcribe`` and ``shrota score``."""
+    best = tuning.found.best.weights
+    return f"--beam-width {tuning.plan.beam_width} --lm-weight {best.lm_weight:g} --word-score {best.word_score:g}"
+
+
+def config_lines(tuning: Tuning) -> list[str]:
+    """The lines of the decoder's ``config.pbtxt``."""
+    best = tuning.found.best.weights
+    values = {"beam_width": tuning.plan.beam_width, "lm_weight": best.lm_weight, "word_score": best.word_score}
+    return [f'parameters {{ key: "{name}" value {{ string_value: "{value:g}" }} }}' for name, value in values.items()]
+
+
+def as_dict(tuning: Tuning) -> dict[str, Any]:
+    """The same in plain types, as JSON carries it."""
+    best = tuning.found.best
+    return {
+        "utterances": len(tuning.greedy.utterances),
+        "duration": tuning.duration,
+        "metric": tuning.plan.metric,
+        "beam_width": tuning.plan.beam_width,
+        "greedy": _rates(*edits_of(tuning.greedy)),
+        "without_language_model": _rates(*edits_of(tuning.without_lm)),
+        "trials": [
+            {
+                "lm_weight": trial.weights.lm_weight,
+                "word_score": trial.weights.word_score,
+                **_rates(trial.words, trial.characters),
+            }
+            for trial in tuning.found.trials
+        ],
+        "best": {
+            "lm_weight": best.weights.lm_weight,
+            "word_score": best.weights.word_score,
+            **_rates(best.words, best.characters),
+            "word_error_rate_interval": _interval(tuning.found.score.words.interval),
+            "character_error_rate_interval": _interval(tuning.found.score.characters.interval),
+        },
+        "cautions": cautions(tuning),
+        "options": options(tuning),
+        "config": config_lines(tuning),
+    }
+
+
+def _errors(score: Score, metric: str) -> int:
+    words, characters = edits_of(score)
+    return (words if metric == "wer" else characters).errors
+
+
+def _rates(words: Edits, characters: Edits) -> dict[str, float]:
+    return {"word_error_rate": words.rate, "character_error_rate": characters.rate}
+
+
+def _interval(interval: tuple[float, float] | None) -> list[float] | None:
+    return None if interval is None else list(interval)

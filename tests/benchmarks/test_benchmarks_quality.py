@@ -1,0 +1,79 @@
+"""``benchmarks.decoder_quality`` against a real server with the tiny engine: its numbers, and the page they are on."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from benchmarks.decoder_quality import check, measure
+from benchmarks.hotwords import Lexicon
+from benchmarks.quality_page import page
+from shrota_client import ManifestError
+from shrota_client.search import Plan, Range, Space
+from shrota_server import TritonServer
+from shrota_testing.language_models import write_arpa
+from shrota_testing.repository import make_repository
+from shrota_testing.utterances import expected_text, noise
+
+LEXICON = Lexicon(frozenset({"कमल", "नयन", "गगन", "काम"}), frozenset({"काम"}))
+
+
+def write_set(folder: Path, seeds: range) -> Path:
+    """Noise, and what is heard in it greedily as its references; the words are long, and no language model has them."""
+    folder.mkdir()
+    lines = []
+    for seed in seeds:
+        audio = noise(1.0, seed)
+        soundfile.write(folder / f"{seed}.wav", audio, 16000, subtype="FLOAT")
+        lines.append(json.dumps({"audio": f"{seed}.wav", "text": expected_text(audio)}))
+    path = folder / "manifest.jsonl"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+@pytest.mark.triton
+def test_every_way_is_measured_and_stands_on_the_page(tmp_path: Path) -> None:
+    repository = make_repository(tmp_path / "model_repository")
+    write_arpa(repository / "ctc_decoder" / "1" / "lm.arpa", {"काम": -1.0, "नाम": -3.0})
+    development, held_out = write_set(tmp_path / "development", range(2)), write_set(tmp_path / "unseen", range(2, 5))
+    plan = Plan(Space(Range(0.5, 0.5, 1), Range(1, 1, 1)), refinements=0, beam_width=10)
+    with TritonServer(repository, models=["asr", "acoustic_onnx"]) as server:
+        measured = asyncio.run(measure(server.grpc_url, LEXICON, development, [held_out], plan))
+
+    (content,) = measured["sets"]
+    assert (content["name"], content["utterances"], content["duration"]) == ("unseen", 3, 3.0)
+    assert list(content["ways"]) == [
+        "greedy", "beam", "beam, hotwords", "beam, language model", "beam, language model, hotwords",
+    ]  # fmt: skip
+    greedy = content["ways"]["greedy"]
+    assert (greedy["word_error_rate"], greedy["character_error_rate"]) == (0, 0)
+    assert (greedy["recall"], greedy["precision"], greedy["not_said_false_alarms"]) == (1, 1, 0)
+    # noise is no Hindi: a model of Hindi words hears less of it, and the words themselves as hotwords bring it back
+    with_model, with_hotwords = (
+        content["ways"][way] for way in ("beam, language model", "beam, language model, hotwords")
+    )
+    assert with_model["recall"] < with_hotwords["recall"]
+    assert with_model["word_error_rate"] > with_hotwords["word_error_rate"]
+    said = {word for seed in range(2, 5) for word in expected_text(noise(1.0, seed)).split()}
+    assert set(content["hotwords"]["said"]) == {word for word in said if len(word) >= 3}
+    assert set(content["hotwords"]["not_said"]) <= {"कमल", "नयन", "गगन"}
+
+    best = measured["development"]["best"]
+    assert (best["lm_weight"], best["word_score"]) == (0.5, 1)
+    rows = {row["hotword_weight"]: row["word_error_rate"] for row in measured["development"]["hotword_weights"]}
+    assert rows[measured["hotword_weight"]] == min(rows.values())
+
+    text = page({"checkpoint": {"name": "tiny", "sha256": "0" * 64}, **measured}, "a machine")
+    assert "| unseen | 3 | greedy | 0.0 % (0.0 to 0.0) | 0.0 % (0.0 to 0.0) |" in text
+    assert text.count("beam, language model, hotwords") == 2
+    assert np.isfinite(with_hotwords["not_said_false_alarms_per_hour"])
+
+
+def test_a_manifest_that_is_missing_is_said_before_anything_is_started(tmp_path: Path) -> None:
+    with pytest.raises(
+        ManifestError, match=r"there is no .*none\.jsonl: `make -C training DATA=FOLDER test-set held-out`"
+    ):
+        check([tmp_path / "none.jsonl"])

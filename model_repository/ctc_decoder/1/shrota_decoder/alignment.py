@@ -64,14 +64,14 @@ def align(log_probs: NDArray[np.float32], tokens: Sequence[int], vocabulary: Voc
     if vocabulary.delimiter_id is not None:
         is_open[1:] |= wanted == vocabulary.delimiter_id
     scores = np.empty((frames, states))
-    scores[:, 0::2] = np.where(is_open, finite[:, opened].max(axis=1)[:, None], finite[:, closed].max(axis=1)[:, None])
+    open_ids, closed_ids = (ids[finite[:, ids].argmax(axis=1)] for ids in (opened, closed))
+    each = np.arange(frames)
+    scores[:, 0::2] = np.where(is_open, finite[each, open_ids][:, None], finite[each, closed_ids][:, None])
     scores[:, 1::2] = finite[:, wanted]
     may_skip = np.zeros(states, bool)
     may_skip[3::2] = wanted[1:] != wanted[:-1]
     best = _best_states(scores, may_skip)
-    path = np.where(
-        is_open[best // 2], opened[finite[:, opened].argmax(axis=1)], closed[finite[:, closed].argmax(axis=1)]
-    )
+    path = np.where(is_open[best // 2], open_ids, closed_ids)
     spoken = best % 2 == 1
     path[spoken] = wanted[best[spoken] // 2]
     return path
@@ -95,21 +95,27 @@ def _best_states(scores: NDArray[np.float64], may_skip: NDArray[np.bool_]) -> ND
         may_skip: Whether a state is reached from the second before it as well, [states].
     """
     frames, states = scores.shape
-    steps = np.zeros((frames, states), np.int8)
-    total = np.full(states, -np.inf)
-    total[:2] = scores[0, :2]
-    barred = np.where(may_skip, 0.0, -np.inf)[2:]
-    arrivals = np.full((3, states), -np.inf)
-    for frame in range(1, frames):
-        arrivals[0] = total
-        arrivals[1, 1:] = total[:-1]
-        np.add(total[:-2], barred, out=arrivals[2, 2:])
-        steps[frame] = arrivals.argmax(axis=0)
-        total = arrivals.max(axis=0) + scores[frame]
+    # two columns before the first state are impossible, so that every state has two before it
+    totals = np.full((frames, states + 2), -np.inf)
+    totals[0, 2:4] = scores[0, :2]
+    barred = np.where(may_skip, 0.0, -np.inf)
+    best = np.empty(states)
+    ways = zip(totals[:, 2:], totals[:, 1:-1], totals[:, :-2], totals[1:, 2:], scores[1:], strict=False)
+    for stay, step, skip, total, score in ways:  # Python's own time counts here: four operations on a frame
+        np.add(skip, barred, out=best)
+        np.maximum(best, step, out=best)
+        np.maximum(best, stay, out=best)
+        np.add(best, score, out=total)
     path = np.empty(frames, np.int64)
     # a text ends with its last token or with the silence behind it
-    state = states - 1 if states == 1 or total[-1] >= total[-2] else states - 2
-    for frame in range(frames - 1, -1, -1):
+    state = states - 1 if states == 1 or totals[-1, -1] >= totals[-1, -2] else states - 2
+    path[-1] = state
+    skippable = may_skip.tolist()
+    for frame in range(frames - 2, -1, -1):
+        skip, step, stay = totals[frame, state : state + 3].tolist()
+        if skippable[state] and skip > max(step, stay):
+            state -= 2
+        elif step > stay:
+            state -= 1
         path[frame] = state
-        state -= int(steps[frame, state])
     return path

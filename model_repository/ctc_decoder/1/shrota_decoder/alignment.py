@@ -4,6 +4,11 @@ Graves et al., "Connectionist Temporal Classification", ICML 2006, section 4.1: 
 both ends, a path may be silent. Here silence is the blank or another special token; at the edges of the text, and
 behind a delimiter, it may be a further delimiter too, because several delimiters are one space (``greedy.py``). So
 every path that says the text is in the trellis, and the text of the best path is aligned to the best path.
+
+Runs of frames that are surely silent are one step of the trellis each, which changes no result. What a path *loses* is
+how much less it weighs than the best token of every frame. Frames where each token of the text loses more than a bound
+are taken as silent; if the path that is found loses no more than the bound, no path that speaks in one of them is
+better. If it loses more, its loss is the bound of a second search.
 """
 
 import itertools
@@ -16,6 +21,8 @@ from shrota_decoder.vocabulary import Vocabulary
 
 LEAST_LOG_PROB = -1e4
 """Impossible tokens are all but impossible, so that a text always has a path."""
+FIRST_BOUND = 10.0
+"""What a path may lose at first, in natural logs: what a beam finds in real speech mostly loses less."""
 
 
 def token_ids(words: Sequence[str], vocabulary: Vocabulary) -> list[int]:
@@ -52,37 +59,45 @@ def align(log_probs: NDArray[np.float32], tokens: Sequence[int], vocabulary: Voc
         ValueError: There are fewer frames than the tokens need.
     """
     frames, wanted = log_probs.shape[0], np.array(tokens, np.int64)
-    if frames < frames_needed(tokens):
+    needed = frames_needed(tokens)
+    if frames < needed:
         raise ValueError(f"{len(tokens)} tokens do not fit into {frames} frames")
-    finite = np.maximum(log_probs, LEAST_LOG_PROB)
-    closed = _silence(vocabulary, delimiter=False)
-    opened = _silence(vocabulary, delimiter=True)
+    finite = np.maximum(log_probs, LEAST_LOG_PROB, dtype=np.float64)
+    each, best_possible = np.arange(frames), finite.max(axis=1)
+    least_losses = best_possible - finite[:, np.unique(wanted)].max(axis=1, initial=-np.inf)
+    silent_ids = [ids[finite[:, ids].argmax(axis=1)] for ids in _silences(vocabulary)]
+    silences = np.stack([finite[each, ids] for ids in silent_ids], axis=1)
     # even states are silence, odd ones the tokens: [silence, token, silence, token, ..., silence]
-    states = 2 * wanted.size + 1
-    is_open = np.zeros(wanted.size + 1, bool)
-    is_open[0] = is_open[-1] = True
+    kinds = np.zeros(wanted.size + 1, np.int64)
+    kinds[0] = kinds[-1] = 1
     if vocabulary.delimiter_id is not None:
-        is_open[1:] |= wanted == vocabulary.delimiter_id
-    scores = np.empty((frames, states))
-    open_ids, closed_ids = (ids[finite[:, ids].argmax(axis=1)] for ids in (opened, closed))
-    each = np.arange(frames)
-    scores[:, 0::2] = np.where(is_open, finite[each, open_ids][:, None], finite[each, closed_ids][:, None])
-    scores[:, 1::2] = finite[:, wanted]
-    may_skip = np.zeros(states, bool)
+        kinds[1:] |= wanted == vocabulary.delimiter_id
+    may_skip = np.zeros(2 * wanted.size + 1, bool)
     may_skip[3::2] = wanted[1:] != wanted[:-1]
-    best = _best_states(scores, may_skip)
-    path = np.where(is_open[best // 2], open_ids, closed_ids)
-    spoken = best % 2 == 1
-    path[spoken] = wanted[best[spoken] // 2]
-    return path
+    bound = FIRST_BOUND
+    while True:
+        silent = least_losses > bound
+        firsts = np.flatnonzero(~(silent & np.r_[False, silent[:-1]]))
+        if firsts.size < needed:
+            firsts, bound = each, np.inf
+        scores = np.empty((firsts.size, may_skip.size))
+        scores[:, 0::2] = np.add.reduceat(silences, firsts)[:, kinds]
+        scores[:, 1::2] = np.add.reduceat(finite, firsts)[:, wanted]
+        states = np.repeat(_best_states(scores, may_skip), np.diff(firsts, append=frames))
+        path = np.where(kinds[states // 2], silent_ids[1], silent_ids[0])
+        spoken = states % 2 == 1
+        path[spoken] = wanted[states[spoken] // 2]
+        loss = float((best_possible - finite[each, path]).sum())
+        if loss <= bound:
+            return path
+        bound = loss
 
 
-def _silence(vocabulary: Vocabulary, *, delimiter: bool) -> NDArray[np.int64]:
-    """The ids that say nothing, in ascending order."""
-    ids = set(vocabulary.special_ids)
-    if delimiter and vocabulary.delimiter_id is not None:
-        ids.add(vocabulary.delimiter_id)
-    return np.array(sorted(ids), np.int64)
+def _silences(vocabulary: Vocabulary) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The ids that say nothing, in ascending order: without the delimiter and with it."""
+    closed = set(vocabulary.special_ids)
+    opened = closed if vocabulary.delimiter_id is None else {*closed, vocabulary.delimiter_id}
+    return np.array(sorted(closed), np.int64), np.array(sorted(opened), np.int64)
 
 
 def _best_states(scores: NDArray[np.float64], may_skip: NDArray[np.bool_]) -> NDArray[np.int64]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from shrota_server import TritonServer
-from shrota_testing.repository import make_repository
+from shrota_testing.repository import make_repository, set_instances
 
 
 @pytest.fixture(scope="session")
@@ -26,5 +26,6 @@ def server(repository: Path) -> Iterator[TritonServer]:
 def slow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
     """A server whose engine takes seconds for minutes of audio."""
     repository = make_repository(tmp_path_factory.mktemp("slow") / "model_repository", ballast=16384)
+    set_instances(repository / "ctc_decoder" / "config.pbtxt", 1)  # so that a test knows which process has a request
     with TritonServer(repository, models=["asr", "acoustic_onnx"], supervise=True) as running:
         yield running

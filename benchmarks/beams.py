@@ -37,7 +37,14 @@ def measure(repository: Path, large: Path, manifest: Path, speech: Audio, rounds
     spoken = log_probs_of(repository, manifest)
     pieces = cut(spoken, round(PIECE_SECONDS / FRAME_SECONDS), PIECES)
     with TritonServer(repository, models=["ctc_decoder"]) as server, InferenceServerClient(server.grpc_url) as client:
-        figures = widths(server, client, pieces[:CLIENTS], bare_session(large), speech[: ENGINE_SECONDS * RATE], rounds)
+        figures = widths(
+            server,
+            client,
+            pieces=pieces[:CLIENTS],
+            engine=bare_session(large),
+            audio=speech[: ENGINE_SECONDS * RATE],
+            rounds=rounds,
+        )
         for name, parameters in LOADS.items():
             figures += concurrency(name, sender(client, parameters), pieces, rounds)
     figures += left_out(repository, spoken, rounds)
@@ -57,6 +64,7 @@ def measure(repository: Path, large: Path, manifest: Path, speech: Audio, rounds
 def widths(
     server: TritonServer,
     client: InferenceServerClient,
+    *,
     pieces: Sequence[LogProbs],
     engine: Callable[[Audio], object],
     audio: Audio,
@@ -143,7 +151,7 @@ def left_out(repository: Path, spoken: Sequence[Spoken], rounds: int) -> list[Fi
         for _ in range(rounds):
             beam.thin = original
             times["with"].append(seconds(search))
-            beam.thin = lambda columns, _: (columns, 0.0)
+            beam.thin = lambda columns, token_min_log_prob: (columns, 0.0)  # noqa: ARG005 - thin's names
             times["without"].append(seconds(search))
     finally:
         beam.thin = original

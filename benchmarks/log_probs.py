@@ -1,4 +1,4 @@
-"""The log-probabilities that an exported engine gives for the samples, and the decoder that reads them, without Triton."""
+"""What an exported engine gives for the samples, and the decoder that reads it, without Triton."""
 
 import sys
 from dataclasses import dataclass

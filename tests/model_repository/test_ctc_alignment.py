@@ -56,11 +56,17 @@ def test_the_greedy_text_is_aligned_to_the_best_path(frames: int, seed: int) -> 
 
 
 @pytest.mark.parametrize(
-    "text", [["क", "\u093cक"], ["\u093c", "क"], ["क"] * 6, []], ids=["said", "other", "more", "none"]
+    ("text", "searches", "all_at_once"),
+    [
+        (["क", "\u093cक"], 1, False),
+        (["\u093c", "क"], 2, False),
+        ([], 2, False),
+        (["क"] * 12, 1, True),  # more tokens than there are steps
+    ],
 )
 @pytest.mark.parametrize("seed", range(5))
 def test_taking_silent_frames_as_one_step_changes_no_path(
-    text: list[str], seed: int, monkeypatch: pytest.MonkeyPatch
+    text: list[str], searches: int, all_at_once: bool, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two words in much silence, aligned to what was said, and to texts that lose far more than the first bound."""
     said = [0] * 20 + [3, 0, 0, 0, 2] + [0] * 10 + [4, 3, 3, 0, 0] + [0] * 20
@@ -76,8 +82,8 @@ def test_taking_silent_frames_as_one_step_changes_no_path(
 
     monkeypatch.setattr(shrota_decoder.alignment, "_best_states", counted)
     path = align(log_probs, token_ids(text, SMALL), SMALL)
-    assert steps[0] < 30
-    assert len(steps) == (1 if text == ["क", "\u093cक"] else 2)
+    assert len(steps) == searches
+    assert (steps[0] == len(said)) if all_at_once else (steps[0] < 30)
     monkeypatch.setattr(shrota_decoder.alignment, "FIRST_BOUND", np.inf)
     assert path.tolist() == align(log_probs, token_ids(text, SMALL), SMALL).tolist()
     assert steps[-1] == len(said)

@@ -2,6 +2,7 @@
 
 import hashlib
 import statistics
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,15 +11,17 @@ from typing import Any
 import numpy as np
 from tritonclient.grpc import InferenceServerClient, InferInput
 
-from benchmarks.log_probs import LogProbs, Spoken, cut, log_probs_of, read_decoder
+from benchmarks.log_probs import LogProbs, cut, log_probs_of, read_decoder
 from benchmarks.metrics import differences, read_metrics
 from benchmarks.overhead import bare_session, seconds
-from benchmarks.result import Figure, Result, at_most
+from benchmarks.result import Figure, Result, at_least, at_most
 from benchmarks.speech import RATE, Audio
+from shrota_decoder import beam
+from shrota_decoder.parameters import Parameters
 from shrota_server import TritonServer
 
 WIDTHS = (1, 8, 16, 32, 64, 100)
-GREEDY_BAR, BEAM_BAR = 1.0, 15.0
+GREEDY_BAR, BEAM_BAR, SCALING_BAR = 1.0, 15.0, 0.8
 CLIENTS = 16
 PIECES = 64
 FRAME_SECONDS = 0.02
@@ -34,8 +37,7 @@ LOADS: dict[str, dict[str, Any]] = {
 
 def measure(repository: Path, large: Path, manifest: Path, speech: Audio, rounds: int = ROUNDS) -> Result:
     """Widths and the large engine in turns, then loads of one and of ``CLIENTS`` requests at a time in turns."""
-    spoken = log_probs_of(repository, manifest)
-    pieces = cut(spoken, round(PIECE_SECONDS / FRAME_SECONDS), PIECES)
+    pieces = cut(log_probs_of(repository, manifest), round(PIECE_SECONDS / FRAME_SECONDS), PIECES)
     with TritonServer(repository, models=["ctc_decoder"]) as server, InferenceServerClient(server.grpc_url) as client:
         figures = widths(
             server,
@@ -47,7 +49,7 @@ def measure(repository: Path, large: Path, manifest: Path, speech: Audio, rounds
         )
         for name, parameters in LOADS.items():
             figures += concurrency(name, sender(client, parameters), pieces, rounds)
-    figures += left_out(repository, spoken, rounds)
+    figures += left_out(repository, pieces[:CLIENTS], rounds)
     return Result(
         "Beam searches: their cost beside the large engine, and many at a time",
         f"Log-probabilities of the bundled checkpoint on `samples/`, in pieces of {PIECE_SECONDS} s, straight to "
@@ -55,8 +57,9 @@ def measure(repository: Path, large: Path, manifest: Path, speech: Audio, rounds
         "bundled language model, times and confidences included; the large engine is the published architecture with "
         f"random weights, bare ONNX Runtime on all cores, {ENGINE_SECONDS} s of audio. At a time: {PIECES} pieces by "
         f"one client and by {CLIENTS}, on the clock. The control is native code that needs no lock, by one thread and "
-        f"by {CLIENTS} in the same round: what the cores had to give. Left out: the search without Triton, with and "
-        f"without the frames that are surely blank. {rounds} rounds, all in turns; medians.",
+        f"by {CLIENTS} in the same round: what the cores had to give. Left out: the "
+        f"search of {CLIENTS} pieces without Triton, with and without the frames that are surely blank, processor "
+        f"time. {rounds} rounds, all in turns; medians.",
         figures,
     )
 
@@ -104,7 +107,7 @@ def widths(
 
 def concurrency(name: str, send: Callable[[LogProbs], object], pieces: Sequence[LogProbs], rounds: int) -> list[Figure]:
     """How much more is decoded in the same time by ``CLIENTS`` at a time than one at a time, and the control."""
-    one_s, many_s, gains, controls = [], [], [], []
+    one_s, many_s, gains, controls, shares = [], [], [], [], []
     for number in range(rounds + 1):
         alone = seconds(lambda: run(send, pieces, 1))
         together = seconds(lambda: run(send, pieces, CLIENTS))
@@ -114,6 +117,7 @@ def concurrency(name: str, send: Callable[[LogProbs], object], pieces: Sequence[
             many_s.append(together)
             gains.append(alone / together)
             controls.append(control)
+            shares.append(alone / together / control)
     audio_s = len(pieces) * PIECE_SECONDS
     rates = [[audio_s / each for each in times] for times in (one_s, many_s)]
     return [
@@ -121,49 +125,52 @@ def concurrency(name: str, send: Callable[[LogProbs], object], pieces: Sequence[
         Figure(f"{name}, {CLIENTS} at a time", statistics.median(rates[1]), "audio s/s", note=spread(rates[1])),
         Figure(f"{name}, {CLIENTS} at a time over one", statistics.median(gains), note=spread(gains)),
         Figure(f"{name}, the control", statistics.median(controls), note=spread(controls)),
+        at_least(f"{name}, over the control", statistics.median(shares), SCALING_BAR, note=spread(shares)),
     ]
 
 
-def left_out(repository: Path, spoken: Sequence[Spoken], rounds: int) -> list[Figure]:
-    """What leaving out surely blank frames saves of the search alone, with a beam of 32 and the language model."""
-    from shrota_decoder import beam  # noqa: PLC0415 - found by benchmarks.log_probs
-
+def left_out(repository: Path, pieces: Sequence[LogProbs], rounds: int) -> list[Figure]:
+    """What leaving out surely blank frames saves of the search alone: processor time, so that neighbours count less."""
     decoder = read_decoder(repository)
-    parameters = decoder.read_parameters({"beam_width": 32})
-    decoder.prepare(parameters)
     original = beam.thin
-    counts = {"all": 0, "kept": 0}
 
-    def counted(columns: LogProbs, token_min_log_prob: float) -> tuple[LogProbs, float]:
+    def search_ms(parameters: Parameters, thin: Any) -> float:
+        beam.thin = thin
+        started = time.thread_time()
+        try:
+            for piece in pieces:
+                decoder.beams.search(piece, parameters, {})
+        finally:
+            beam.thin = original
+        return 1000 * (time.thread_time() - started) / (len(pieces) * PIECE_SECONDS)
+
+    frames = {"all": 0, "kept": 0}
+
+    def count(columns: LogProbs, token_min_log_prob: float) -> tuple[LogProbs, float]:
         kept, constant = original(columns, token_min_log_prob)
-        counts["all"] += columns.shape[0]
-        counts["kept"] += kept.shape[0]
+        frames["all"] += columns.shape[0]
+        frames["kept"] += kept.shape[0]
         return kept, constant
 
-    def search() -> None:
-        for each in spoken:
-            decoder.beams.search(each.log_probs, parameters, {})
+    def keep_all(columns: LogProbs, token_min_log_prob: float) -> tuple[LogProbs, float]:  # noqa: ARG001 - thin's
+        return columns, 0.0
 
-    beam.thin = counted
-    search()
-    times: dict[str, list[float]] = {"with": [], "without": []}
-    try:
-        for _ in range(rounds):
-            beam.thin = original
-            times["with"].append(seconds(search))
-            beam.thin = lambda columns, token_min_log_prob: (columns, 0.0)  # noqa: ARG005 - thin's names
-            times["without"].append(seconds(search))
-    finally:
-        beam.thin = original
-    audio_s = sum(each.seconds for each in spoken)
-    saved = [100 * (1 - short / whole) for short, whole in zip(times["with"], times["without"], strict=True)]
-    unit = "ms per s of audio"
-    return [
-        Figure("frames left out of the search", 100 * (1 - counts["kept"] / counts["all"]), "%"),
-        Figure("search of all frames", 1000 * statistics.median(times["without"]) / audio_s, unit),
-        Figure("search without those left out", 1000 * statistics.median(times["with"]) / audio_s, unit),
-        Figure("time of the search saved", statistics.median(saved), "%", note=spread(saved)),
-    ]
+    figures = []
+    for name, values in LOADS.items():
+        parameters = decoder.read_parameters(values)
+        decoder.prepare(parameters)
+        search_ms(parameters, count)
+        pairs = [(search_ms(parameters, keep_all), search_ms(parameters, original)) for _ in range(rounds)]
+        saved = [100 * (1 - thinned / whole) for whole, thinned in pairs]
+        whole, thinned = (statistics.median(times) for times in zip(*pairs, strict=True))
+        unit = "ms per s of audio"
+        figures += [
+            Figure(f"{name}: search of all frames", whole, unit),
+            Figure(f"{name}: search without surely blank ones", thinned, unit),
+            Figure(f"{name}: time of the search saved", statistics.median(saved), "%", note=spread(saved)),
+        ]
+    share = 100 * (1 - frames["kept"] / frames["all"])
+    return [Figure("frames left out of the search", share, "%"), *figures]
 
 
 def sender(client: InferenceServerClient, parameters: dict[str, Any]) -> Callable[[LogProbs], object]:
@@ -193,4 +200,4 @@ def run(send: Callable[[LogProbs], object], pieces: Sequence[LogProbs], clients:
 
 def spread(values: Sequence[float]) -> str:
     """The least and the most."""
-    return f"{min(values):.3g} to {max(values):.3g}"
+    return " to ".join(f"{value:,.0f}" if value >= 1000 else f"{value:.3g}" for value in (min(values), max(values)))

@@ -16,7 +16,17 @@ from shrota_client import Client, ServerUnavailableError
 from shrota_server import StoppedError, TritonServer
 from shrota_testing.engines import tiny_log_probs
 from shrota_testing.repository import TOKENS, make_repository
-from shrota_testing.triton import engine_inputs, halted, infer, is_at_work, statistics, stub_pid, tensor, wait_until
+from shrota_testing.triton import (
+    engine_inputs,
+    halted,
+    infer,
+    is_at_work,
+    statistics,
+    stub_pid,
+    stub_pids,
+    tensor,
+    wait_until,
+)
 from shrota_testing.utterances import noise
 
 pytestmark = pytest.mark.triton
@@ -52,6 +62,15 @@ def test_a_killed_model_is_loaded_again_while_the_others_go_on(server: TritonSer
     assert server.pid == tritonserver
     assert stub_pid(server.pid, "acoustic") == acoustic
     assert stub_pid(server.pid, model) != killed
+
+
+def test_of_two_processes_of_the_decoder_both_serve_again_when_one_was_killed(server: TritonServer) -> None:
+    """One that Triton has just replaced may live on for a while, so the newest is killed."""
+    before = stub_pids(server.pid, "ctc_decoder")
+    os.kill(max(before), signal.SIGKILL)
+    deadline = time.monotonic() + AGAIN_S
+    assert wait_until(lambda: len({*stub_pids(server.pid, "ctc_decoder")} - {*before}) == 2, AGAIN_S)
+    assert serves_again(server, deadline)
 
 
 def test_the_engine_is_right_after_it_was_loaded_again(server: TritonServer) -> None:

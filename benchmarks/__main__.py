@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks import decoder, memory, mixed, overhead, realtime
+from benchmarks import beams, decoder, memory, mixed, overhead, realtime
 from benchmarks.machine import Machine
 from benchmarks.result import Result
 from benchmarks.speech import all_speech
@@ -35,7 +35,9 @@ def large_checkpoint() -> Path:
 def main() -> None:
     """Runs what was asked for, all by default."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=["overhead", "realtime", "mixed", "memory", "decoder"], action="append")
+    parser.add_argument(
+        "--only", choices=["overhead", "realtime", "mixed", "memory", "decoder", "beams"], action="append"
+    )
     parser.add_argument("--output", type=Path, help="the page; its numbers go beside it as JSON")
     arguments = parser.parse_args()
     output = arguments.output or (CACHE if arguments.only else ROOT / "docs" / "benchmarks") / "cpu.md"
@@ -47,6 +49,12 @@ def main() -> None:
         "memory": lambda: memory.measure(exported("small", ROOT / "models" / "hindi-small"), speech),
         "decoder": lambda: decoder.measure(
             exported("small", ROOT / "models" / "hindi-small"), ROOT / "samples" / "manifest.jsonl"
+        ),
+        "beams": lambda: beams.measure(
+            exported("small", ROOT / "models" / "hindi-small"),
+            exported("large", large_checkpoint()),
+            ROOT / "samples" / "manifest.jsonl",
+            speech,
         ),
     }
     machine = Machine.here()

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+import shrota_decoder.alignment
 from shrota_decoder import greedy
 from shrota_decoder.alignment import align, frames_needed, token_ids
 from shrota_decoder.vocabulary import Vocabulary
@@ -52,6 +53,40 @@ def test_the_greedy_text_is_aligned_to_the_best_path(frames: int, seed: int) -> 
     log_probs = random_log_probs(frames, len(SMALL.tokens), seed)
     words = [word.word for word in greedy.decode(log_probs, 10.0, SMALL).words]
     assert align(log_probs, token_ids(words, SMALL), SMALL).tolist() == log_probs.argmax(axis=1).tolist()
+
+
+@pytest.mark.parametrize(
+    ("text", "searches", "all_at_once"),
+    [
+        (["क", "\u093cक"], 1, False),
+        (["\u093c", "क"], 2, False),
+        ([], 2, False),
+        (["क"] * 12, 1, True),  # more tokens than there are steps
+    ],
+)
+@pytest.mark.parametrize("seed", range(5))
+def test_taking_silent_frames_as_one_step_changes_no_path(
+    text: list[str], searches: int, all_at_once: bool, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two words in much silence, aligned to what was said, and to texts that lose far more than the first bound."""
+    said = [0] * 20 + [3, 0, 0, 0, 2] + [0] * 10 + [4, 3, 3, 0, 0] + [0] * 20
+    log_probs = random_log_probs(len(said), len(SMALL.tokens), seed)
+    log_probs[np.arange(len(said)), said] += 15
+    log_probs -= np.logaddexp.reduce(log_probs, axis=1, keepdims=True)
+    steps = []
+    best_states = shrota_decoder.alignment._best_states
+
+    def counted(scores: NDArray[np.float64], may_skip: NDArray[np.bool_]) -> NDArray[np.int64]:
+        steps.append(scores.shape[0])
+        return best_states(scores, may_skip)
+
+    monkeypatch.setattr(shrota_decoder.alignment, "_best_states", counted)
+    path = align(log_probs, token_ids(text, SMALL), SMALL)
+    assert len(steps) == searches
+    assert (steps[0] == len(said)) if all_at_once else (steps[0] < 30)
+    monkeypatch.setattr(shrota_decoder.alignment, "FIRST_BOUND", np.inf)
+    assert path.tolist() == align(log_probs, token_ids(text, SMALL), SMALL).tolist()
+    assert steps[-1] == len(said)
 
 
 def test_what_is_impossible_in_the_log_probabilities_still_gets_times() -> None:

@@ -6,13 +6,20 @@ from pathlib import Path
 import pytest
 
 from shrota_server import TritonServer
-from shrota_testing.repository import make_repository
+from shrota_testing.repository import make_repository, set_instances
+
+
+def with_one_decoder(repository: Path) -> Path:
+    """With one process for the decoder, so that a test knows which one has a request."""
+    set_instances(repository / "ctc_decoder" / "config.pbtxt", 1)
+    return repository
 
 
 @pytest.fixture(scope="session")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model repository with the tiny engine."""
-    return make_repository(tmp_path_factory.mktemp("server") / "model_repository")
+    made = make_repository(tmp_path_factory.mktemp("server") / "model_repository")
+    return with_one_decoder(made)
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +32,6 @@ def server(repository: Path) -> Iterator[TritonServer]:
 @pytest.fixture(scope="session")
 def slow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
     """A server whose engine takes seconds for minutes of audio."""
-    repository = make_repository(tmp_path_factory.mktemp("slow") / "model_repository", ballast=16384)
+    repository = with_one_decoder(make_repository(tmp_path_factory.mktemp("slow") / "model_repository", ballast=16384))
     with TritonServer(repository, models=["asr", "acoustic_onnx"], supervise=True) as running:
         yield running

@@ -16,7 +16,17 @@ from shrota_client import Client, ServerUnavailableError
 from shrota_server import StoppedError, TritonServer
 from shrota_testing.engines import tiny_log_probs
 from shrota_testing.repository import TOKENS, make_repository
-from shrota_testing.triton import engine_inputs, halted, infer, is_at_work, statistics, stub_pid, tensor, wait_until
+from shrota_testing.triton import (
+    engine_inputs,
+    halted,
+    infer,
+    is_at_work,
+    statistics,
+    stub_pid,
+    stub_pids,
+    tensor,
+    wait_until,
+)
 from shrota_testing.utterances import noise
 
 pytestmark = pytest.mark.triton
@@ -131,3 +141,13 @@ def test_a_server_that_cannot_be_started_again_says_why(tmp_path: Path) -> None:
         kill(server, "acoustic")
         with pytest.raises(StoppedError, match=r"could not be started again: model acoustic_onnx .* cannot be read as"):
             server.wait(30)
+
+
+def test_of_two_processes_of_the_decoder_both_are_new_when_one_was_killed(tmp_path: Path) -> None:
+    with TritonServer(make_repository(tmp_path / "model_repository"), models=MODELS, supervise=True) as server:
+        before = stub_pids(server.pid, "ctc_decoder")
+        assert len(before) == 2
+        deadline = kill(server, "ctc_decoder")
+        # the one that lives serves on until it is replaced
+        assert wait_until(lambda: len({*stub_pids(server.pid, "ctc_decoder")} - {*before}) == 2, AGAIN_S)
+        assert serves_again(server, deadline)

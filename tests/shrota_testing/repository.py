@@ -76,3 +76,12 @@ def set_queue_size(config: Path, size: int) -> None:
         message.dynamic_batching.default_queue_policy.max_queue_size = size
 
     edit(config, change)
+
+
+def set_instances(config: Path, count: int) -> None:
+    """Sets how many processes serve the model."""
+
+    def change(message: ModelConfig) -> None:
+        message.instance_group[0].count = count
+
+    edit(config, change)

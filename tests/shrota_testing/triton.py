@@ -52,16 +52,26 @@ def statistics(http_url: str, model: str) -> dict[str, Any]:
         connection.close()
 
 
-def stub_pid(server_pid: int, model: str) -> int:
-    """The process that serves a Python model."""
+def stub_pids(server_pid: int, model: str) -> list[int]:
+    """The living processes that serve a Python model, one for each instance."""
+    pids = []
     for child in psutil.Process(server_pid).children():
-        if child.status() == psutil.STATUS_ZOMBIE:
-            continue
-        words = child.cmdline()
+        try:
+            words = child.cmdline()
+        except psutil.Error:
+            continue  # a zombie, or gone since
         # argument 8 is the instance, <model>_0_0; of a process that only completes a configuration, the model
         if len(words) > 8 and Path(words[0]).name == STUB and re.fullmatch(rf"{re.escape(model)}_\d+_\d+", words[8]):
-            return int(child.pid)
-    raise AssertionError(f"no process serves {model}")
+            pids.append(int(child.pid))
+    return pids
+
+
+def stub_pid(server_pid: int, model: str) -> int:
+    """The process that serves a Python model, or one of them."""
+    pids = stub_pids(server_pid, model)
+    if not pids:
+        raise AssertionError(f"no process serves {model}")
+    return pids[0]
 
 
 def is_at_work(server_pid: int, model: str) -> bool:

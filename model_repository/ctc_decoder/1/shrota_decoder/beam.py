@@ -134,7 +134,7 @@ class BeamSearch:
         """Log-probabilities of blank, delimiter and letters, [frames, 2 + letters]; None where nothing is said."""
         finite = np.maximum(log_probs, LEAST_LOG_PROB)
         columns = np.full((log_probs.shape[0], len(self._labels)), LEAST_LOG_PROB, np.float32)
-        columns[:, BLANK] = np.logaddexp.reduce(finite[:, self._silent_ids], axis=1)
+        columns[:, BLANK] = log_sum_exp(finite[:, self._silent_ids])[:, 0]
         if self._vocabulary.delimiter_id is not None:
             columns[:, DELIMITER] = finite[:, self._vocabulary.delimiter_id]
         columns[:, 2:] = finite[:, self._letter_ids]
@@ -145,7 +145,7 @@ class BeamSearch:
             tail = columns[spoken[-1] + 1 :]
             tail[:, BLANK] = np.logaddexp(tail[:, BLANK], tail[:, DELIMITER])
             tail[:, DELIMITER] = LEAST_LOG_PROB
-        normalized: NDArray[np.float32] = columns - np.logaddexp.reduce(columns, axis=1, keepdims=True)
+        normalized: NDArray[np.float32] = columns - log_sum_exp(columns)
         return normalized
 
     def _decoder(self, parameters: Parameters) -> Any:
@@ -184,6 +184,13 @@ class BeamSearch:
         except (OSError, RuntimeError, ValueError) as error:
             reason = " ".join(str(error).split()) or repr(error)
             raise SettingsError(f"the beam search cannot be set up: {reason}") from error
+
+
+def log_sum_exp(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The log of the sum of each row's exponentials, [rows, 1]; several times as fast as ``np.logaddexp.reduce``."""
+    highest = values.max(axis=1, keepdims=True)
+    sums: NDArray[np.float32] = highest + np.log(np.exp(values - highest).sum(axis=1, keepdims=True))
+    return sums
 
 
 def thin(columns: NDArray[np.float32], token_min_log_prob: float) -> tuple[NDArray[np.float32], float]:

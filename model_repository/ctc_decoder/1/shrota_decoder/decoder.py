@@ -26,13 +26,13 @@ class Decoder:
     def __init__(self, vocabulary: Vocabulary, language_model: LanguageModel | None, settings: Settings) -> None:
         self._vocabulary = vocabulary
         self._settings = settings
-        self._beams = BeamSearch(vocabulary, language_model, settings)
+        self.beams = BeamSearch(vocabulary, language_model, settings)
         self._longest = max(1, int(settings.segment_seconds / vocabulary.frame_seconds))
 
     def prepare(self, parameters: Parameters) -> None:
         """Loads what decoding with these parameters needs; errors are those of ``BeamSearch.prepare``."""
         if parameters.beam_width > 1:
-            self._beams.prepare(parameters)
+            self.beams.prepare(parameters)
 
     def preload(self) -> None:
         """Loads the language model with the default weights, so that the first request need not wait for it.
@@ -42,8 +42,8 @@ class Decoder:
             SettingsError: The language model cannot be loaded.
         """
         self.prepare(self._settings.defaults)
-        if self._beams.can_load_language_model:
-            self._beams.prepare(self._settings.defaults)
+        if self.beams.can_load_language_model:
+            self.beams.prepare(self._settings.defaults)
 
     def read_parameters(self, values: Mapping[str, object]) -> Parameters:
         """A request's parameters, checked as in ``parameters.read_parameters``."""
@@ -79,7 +79,7 @@ class Decoder:
         for segment in segments:
             if is_cancelled():
                 raise RequestCancelledError("the request was cancelled")
-            readings.append(self._beams.search(segment, parameters, hotwords) or [Reading((), 0.0)])
+            readings.append(self.beams.search(segment, parameters, hotwords) or [Reading((), 0.0)])
         path = self._align(segments, [each[0].words for each in readings])
         result = greedy.describe(log_probs, path, duration, self._vocabulary)
         if parameters.n_best == 1:

@@ -33,6 +33,7 @@ from shrota_training.batches import (
 )
 from shrota_training.kokoro_steps import align, mean_over_time, normalise_in_style, round_to_8_bits
 from shrota_training.other_voices import ESPEAK_VARIANTS, Speech, espeak_command, festival_script, read, texts_of, write
+from shrota_training.plan import make_lines
 from shrota_training.real_speech import recordings
 from shrota_training.split import Split
 from shrota_training.synthesize import TOKEN_S, batches_of, int16_of
@@ -84,6 +85,16 @@ def test_a_plans_lines_for_development_are_spoken_by_no_other_voice(tmp_path: Pa
     with gzip.open(tmp_path / "plan.jsonl.gz", "wt", encoding="utf-8") as file:
         file.writelines(json.dumps({"text": text, "development": kept}) + "\n" for text, kept in rows)
     assert texts_of(tmp_path) == ["क ख", "ख ख"]
+
+
+def test_a_seed_draws_other_lines_from_the_same_texts_and_again_the_same() -> None:
+    phrases = [f"{a} {b} {c}" for a in "कखग" for b in "चछज" for c in "टठ"]
+    words = [f"{a}{b}" for a in "कखगचछज" for b in "तथदध"]
+    first, again, other = (make_lines(phrases, phrases[:2], words, 0.01, seed) for seed in (0, 0, 1))
+    assert first == again
+    assert first != other
+    spoken = {word for line in other for phrase in line for word in phrase.split()}
+    assert spoken >= {"क", "ख", "ग"}
 
 
 @pytest.mark.parametrize("rate", [16_000, 22_050])

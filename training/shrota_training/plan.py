@@ -106,9 +106,11 @@ def draw_voice(hindi: Sequence[str], others: Sequence[str], rng: random.Random) 
     return rng.choice(hindi), rng.choice([*hindi, *others]), round(rng.uniform(0.2, 0.8), 2)
 
 
-def make_lines(phrases: list[str], radio: list[str], words: list[str], size: float) -> list[tuple[str, ...]]:
+def make_lines(
+    phrases: list[str], radio: list[str], words: list[str], size: float, seed: int = 0
+) -> list[tuple[str, ...]]:
     """Return the lines to speak, each a tuple of phrases; `size` scales how many."""
-    rng = random.Random(SEED)
+    rng = random.Random(f"{SEED} {seed}" if seed else SEED)
     lines: list[tuple[str, ...]] = [(phrase,) for phrase in phrases for _ in range(max(1, round(3 * size)))]
     lines += rows_of(phrases, int(7_000 * size), rng)
     lines += [(text,) for text in radio for _ in range(max(1, round(6 * size)))]
@@ -120,11 +122,18 @@ def make_lines(phrases: list[str], radio: list[str], words: list[str], size: flo
 
 
 def write_plan(
-    lines: list[tuple[str, ...]], phrases: Sequence[str], table: PhonemeTable, voices: list[str], path: Path
+    lines: list[tuple[str, ...]],
+    phrases: Sequence[str],
+    table: PhonemeTable,
+    voices: list[str],
+    path: Path,
+    *,
+    seed: int = 0,
 ) -> int:
     """Write the list of utterances as gzipped JSON lines; return how many.
 
-    Some of the corpus's phrases are kept for development, and what comes close to them is left out of training.
+    Some of the corpus's phrases are kept for development, the same for every seed, and what comes close to them is left
+    out of training.
     """
     rng = random.Random(SEED + 1)
     hindi, others = [v for v in voices if v in HINDI_VOICES], [v for v in voices if v not in HINDI_VOICES]
@@ -134,6 +143,8 @@ def write_plan(
     pool = sorted({phrase for phrase in phrases if len(phrase.split()) >= 4})
     kept = set(rng.sample(pool, min(len(pool) // 2, DEVELOPMENT_PHRASES)))
     development = HeldOut(sorted(kept))
+    if seed:
+        rng = random.Random(f"{SEED + 1} {seed}")
     count = 0
     with gzip.open(path, "wt", encoding="utf-8") as file:
         for line in lines:
@@ -158,6 +169,7 @@ def main() -> None:
     parser.add_argument("--vocab", type=Path, required=True, help="the checkpoint's vocab.json")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--size", type=float, default=1.0, help="share of the full list")
+    parser.add_argument("--seed", type=int, default=0, help="another number draws other rows, voices and speeds")
     arguments = parser.parse_args()
     split, letters = Split.load(), vocabulary_letters(arguments.vocab)
     held = split.held_out()
@@ -165,11 +177,11 @@ def main() -> None:
     radio = held.training_lines(station_texts(arguments.data / "air_hindi" / "manifest.jsonl", split, letters))
     if arguments.size < 1:
         phrases, radio = phrases[: int(len(phrases) * arguments.size)], radio[:5]
-    lines = make_lines(phrases, radio, frequency_list(letters), arguments.size)
+    lines = make_lines(phrases, radio, frequency_list(letters), arguments.size, arguments.seed)
     voices = split.training_voices(sorted(path.stem for path in arguments.voices.glob("*.bin")))
     arguments.output.mkdir(parents=True, exist_ok=True)
     table = PhonemeTable(arguments.phonemes)
-    count = write_plan(lines, phrases, table, voices, arguments.output / "plan.jsonl.gz")
+    count = write_plan(lines, phrases, table, voices, arguments.output / "plan.jsonl.gz", seed=arguments.seed)
     styles = {name: load_voice(arguments.voices, name)[:STYLE_ROWS].astype(np.float16) for name in voices}
     np.savez_compressed(arguments.output / "voices.npz", **styles)
     print(f"{count} utterances from {len(phrases)} phrases and {len(radio)} transcripts, {len(voices)} voices")

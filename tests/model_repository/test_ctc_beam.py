@@ -1,7 +1,9 @@
 """Beam search: against all paths, with special tokens, a language model and hotwords; and what surrounds it."""
 
+import functools
 import itertools
 import json
+import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import shrota_decoder.beam
@@ -24,6 +28,7 @@ from shrota_decoder.settings import Settings, read_settings
 from shrota_decoder.vocabulary import Vocabulary
 from shrota_testing.language_models import write_arpa
 from shrota_testing.log_probs import log_probs_of
+from shrota_testing.marks import MARKS, with_marks_attached
 from shrota_testing.repository import TOKENS
 from shrota_testing.utterances import VOCABULARY
 
@@ -49,7 +54,7 @@ def all_readings(log_probs: NDArray[np.float32], vocabulary: Vocabulary) -> dict
             " " if token == vocabulary.delimiter_id else vocabulary.tokens[token] for token in joined if token
         )
         score = float(log_probs[np.arange(len(path)), path].sum(dtype=np.float64))
-        scores.setdefault(" ".join(spaced.split()), []).append(score)
+        scores.setdefault(with_marks_attached(spaced), []).append(score)
     return {text: float(np.logaddexp.reduce(values)) for text, values in scores.items()}
 
 
@@ -58,6 +63,16 @@ def decoder_with(folder: Path, words: Mapping[str, float] | None = None, setting
     if words is not None:
         write_arpa(folder / "lm.arpa", words)
     return Decoder(VOCABULARY, find_language_model(folder), settings or read_settings({}))
+
+
+@functools.cache
+def decoder_in_segments(*, with_lm: bool) -> Decoder:
+    """A decoder whose segments are a second, 50 frames."""
+    settings_of_it = replace(read_settings({}), segment_seconds=1.0)
+    with tempfile.TemporaryDirectory() as folder:
+        decoder = decoder_with(Path(folder), {"कम": -1.0, "कि": -2.0} if with_lm else None, settings_of_it)
+        decoder.prepare(replace(PLAIN, lm_weight=0.1))
+    return decoder
 
 
 def text_of(decoder: Decoder, log_probs: NDArray[np.float32], **values: Any) -> str:
@@ -99,6 +114,9 @@ def test_a_wide_beam_weighs_every_reading_as_the_sum_of_all_its_paths(
         ("क_़_", "क़"),
         ("क्ष|कि", "क्ष कि"),
         ("_____का__ंँ_____", "कांँ"),
+        ("क|\u093cम", "क\u093cम"),
+        ("म|क_|_ि|क", "म कि क"),
+        ("|ि_|क", "ि क"),
     ],
 )
 @pytest.mark.parametrize("with_lm", [False, True])
@@ -111,6 +129,49 @@ def test_repeats_blanks_delimiters_and_marks(tmp_path: Path, path: str, text: st
     result = decoder.decode(log_probs, 100.0, parameters)
     assert result.text == text
     assert result == greedy.decode(log_probs, 100.0, VOCABULARY)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.sampled_from("__||कम" + MARKS), min_size=1, max_size=60), st.integers(0, 10_000), st.booleans())
+def test_no_word_begins_with_a_mark_that_has_something_to_join(path: list[str], seed: int, with_lm: bool) -> None:
+    """In text, words and alternatives, across segments too, where the recogniser is unsure of everything."""
+    decoder = decoder_in_segments(with_lm=with_lm)
+    log_probs = log_probs_of("".join(path)) + random_log_probs(len(path), len(TOKENS), seed, spread=3.0)
+    log_probs -= np.logaddexp.reduce(log_probs, axis=1, keepdims=True)
+    parameters = replace(PLAIN, beam_width=8, n_best=8, lm_weight=0.1)
+    result = decoder.decode(log_probs, 100.0, parameters)
+    texts = [result.text, *(each.text for each in result.alternatives)]
+    assert texts[0] == texts[1]
+    assert [with_marks_attached(text) for text in texts] == texts
+    assert [word.word for word in result.words] == result.text.split()
+    assert len(set(texts[1:])) == len(result.alternatives)
+
+
+def test_marks_are_joined_across_segments() -> None:
+    """Each half of a word in a segment of its own: 50 frames are one."""
+    path = "_" * 30 + "क" + "_" * 18 + "|" + "ि_|म" + "_" * 30
+    assert segment_starts(log_probs_of(path), 50, VOCABULARY) == [0, 50]
+    result = decoder_in_segments(with_lm=False).decode(log_probs_of(path), 100.0, replace(PLAIN, n_best=2))
+    assert result.text == result.alternatives[0].text == "कि म"
+    times = [time for word in result.words for time in (word.start, word.end)]
+    assert times == pytest.approx([0.6, 1.02, 1.06, 1.08])
+
+
+def test_readings_that_become_one_have_the_sum_of_their_weights(tmp_path: Path) -> None:
+    """What the language model says of a word and of a mark by itself is weighed as it was found."""
+    log_probs = log_probs_of("_क1ि_", _1="_|")
+    for search, parameters in (
+        (BeamSearch(VOCABULARY, None, THOROUGH), PLAIN),
+        (decoder_with(tmp_path, {"कि": -1.0}, THOROUGH).beams, replace(PLAIN, lm_weight=0.01, word_score=0.0)),
+    ):
+        search.prepare(parameters)
+        best = search.search(log_probs, parameters, {})[0]
+        assert best.words == ("कि",)
+        # log10 as in write_arpa: the word, or two unknown ones, and the end
+        known, unknown, end = -1.0, -5.0 + THOROUGH.unknown_word_log10_prob, -1.0
+        factor = parameters.lm_weight * np.log(10) if search.language_model else 0.0
+        whole, parted = np.log(0.52) + factor * (known + end), np.log(0.47) + factor * (2 * unknown + end)
+        assert best.score == pytest.approx(np.logaddexp(whole, parted), abs=0.06)
 
 
 def test_no_frame_is_an_empty_text() -> None:

@@ -1,8 +1,8 @@
 """Beam search against pyctcdecode, the reference implementation, on a thousand random and real inputs.
 
-The reference searches what ``beam.py`` says that it searches: special tokens count as the blank, and with a language
-model a delimiter behind the last letter does; but it gets every frame, the surely blank ones too. Its own language
-model is read by Python instead of KenLM.
+The reference searches what ``beam.py`` says that it searches: special tokens count as the blank, with a language
+model a delimiter behind the last letter does, and marks are attached to the texts that were found; but it gets every
+frame, the surely blank ones too. Its own language model is read by Python instead of KenLM.
 """
 
 import gzip
@@ -27,6 +27,7 @@ from shrota_export.checkpoint import find_checkpoint
 from shrota_export.loading import load_feature_extractor, load_model
 from shrota_export.speech import read_speech
 from shrota_export.verification import reference_log_probs
+from shrota_testing.marks import with_marks_attached
 from shrota_testing.ngram import NGramModel, State
 from shrota_testing.repository import ROOT, TOKENS
 from shrota_testing.utterances import VOCABULARY
@@ -129,7 +130,10 @@ def columns_of(log_probs: Array, has_lm: bool) -> Array:
 def expected_readings(
     reference: BeamSearchDecoderCTC, columns: Array, settings: Settings, options: dict[str, Any]
 ) -> dict[str, float]:
-    """Each reading of the reference and the natural log of its weight, the best of several beams that read alike."""
+    """Each reading of the reference and the natural log of its weight.
+
+    The best of several beams with one text; the sum of texts that are one when marks are attached.
+    """
     readings: dict[str, float] = {}
     for text, _, _, _, score in reference.decode_beams(
         columns,
@@ -138,7 +142,10 @@ def expected_readings(
         **options,
     ):
         readings[text] = max(readings.get(text, -np.inf), float(score))
-    return readings
+    attached: dict[str, list[float]] = {}
+    for text, score in readings.items():
+        attached.setdefault(with_marks_attached(text), []).append(score)
+    return {text: float(np.logaddexp.reduce(scores)) for text, scores in attached.items()}
 
 
 @pytest.mark.parametrize("has_lm", [False, True], ids=["acoustic", "language model"])

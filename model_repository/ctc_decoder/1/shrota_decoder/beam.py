@@ -7,6 +7,9 @@ here in such a way that
 * frames that cannot change anything are left out: where no token but the blank may extend a beam, the second and all
   further frames in a row only add the same number to every beam. That number is added at the end, so the result is the
   same;
+* in a reading no word but the first begins with a combining mark: the rule of ``marks.py`` is applied to the texts that
+  the search has found, and texts that become one reading are one, of the sum of their weights. Language model and
+  hotwords have weighed the words as they were before;
 * with a language model, what ends in a delimiter or says nothing is not charged for an empty unknown word, as the
   library would: behind the last frame whose best token is a letter a delimiter counts as the blank, and where there is
   no such frame nothing is said.
@@ -23,6 +26,7 @@ from numpy.typing import NDArray
 
 from shrota_decoder.errors import RequestRefusedError, SettingsError
 from shrota_decoder.language_model import LanguageModel
+from shrota_decoder.marks import attach_marks
 from shrota_decoder.parameters import Parameters
 from shrota_decoder.settings import Settings
 from shrota_decoder.vocabulary import Vocabulary
@@ -124,8 +128,12 @@ class BeamSearch:
                 found = [hotwords[word] for word in text.split(" ") if word in hotwords]
                 corrected = score + sum(boost - (weight if boost >= weight else 0.0) for boost in found)
                 scores[text] = max(scores.get(text, -np.inf), corrected)
-        ranked = sorted(scores.items(), key=lambda item: -item[1])[: parameters.n_best]
-        return [Reading(tuple(text.split(" ") if text else ()), score + constant) for text, score in ranked]
+        weights: dict[tuple[str, ...], float] = {}
+        for text, score in scores.items():
+            spoken = attach_marks(text.split(" ") if text else ())
+            weights[spoken] = float(np.logaddexp(weights.get(spoken, -np.inf), score))
+        ranked = sorted(weights.items(), key=lambda item: -item[1])[: parameters.n_best]
+        return [Reading(spoken, score + constant) for spoken, score in ranked]
 
     def _has_lm(self, parameters: Parameters) -> bool:
         return self.language_model is not None and parameters.lm_weight > 0

@@ -13,6 +13,7 @@ from shrota_decoder.beam import BeamSearch, Reading
 from shrota_decoder.errors import RequestCancelledError
 from shrota_decoder.hotwords import weigh
 from shrota_decoder.language_model import LanguageModel
+from shrota_decoder.marks import attach_marks
 from shrota_decoder.parameters import Parameters, read_parameters
 from shrota_decoder.result import Alternative, Result
 from shrota_decoder.segments import segment_starts
@@ -102,7 +103,7 @@ class Decoder:
 
 
 def join(segments: list[list[Reading]], n_best: int, *, spaced: bool) -> list[Reading]:
-    """The best readings of a whole out of those of its segments, best first.
+    """The best readings of a whole out of those of its segments, best first; marks are joined across segments too.
 
     Args:
         segments: At least one reading for each segment, best first.
@@ -113,7 +114,7 @@ def join(segments: list[list[Reading]], n_best: int, *, spaced: bool) -> list[Re
     for segment in segments:
         scores: dict[tuple[str, ...], float] = {}
         for left, right in itertools.product(joined, segment):
-            words = (*left.words, *right.words)
+            words = attach_marks((*left.words, *right.words))
             scores[words] = max(scores.get(words, -np.inf), left.score + right.score)
         best = heapq.nlargest(n_best, scores.items(), key=lambda item: item[1])
         joined = [Reading(words, score) for words, score in best]

@@ -249,6 +249,36 @@ def test_silence_stays_silence_with_a_language_model(tmp_path: Path, path: str) 
     assert text_of(decoder, log_probs, lm_weight=2, word_score=5) == ""
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_the_score_of_silence_is_that_of_all_paths_without_a_letter(tmp_path: Path, seed: int) -> None:
+    log_probs = random_log_probs(5, len(SMALL.tokens), seed)
+    log_probs[:, :3] += 8
+    log_probs -= np.logaddexp.reduce(log_probs, axis=1, keepdims=True)
+    search = BeamSearch(SMALL, find_language_model(write_arpa(tmp_path / "lm.arpa", {"क": -0.1}).parent), THOROUGH)
+    expected = all_readings(log_probs, SMALL)[""]
+    assert expected < -5e-4
+    for lm_weight in (0.0, 2.0):
+        found = search.search(log_probs, Parameters(beam_width=100, lm_weight=lm_weight, n_best=100), {})
+        assert found[0].words == ()
+        assert found[0].score == pytest.approx(expected, abs=1e-4)
+        assert (len(found) == 1) == (lm_weight > 0)
+
+
+def test_alternatives_of_silence_and_speech_are_weighed_by_the_silence_too(tmp_path: Path) -> None:
+    """A second of each: the score of the whole is the sum of both."""
+    decoder = decoder_with(tmp_path, {"काम": -1.0}, replace(read_settings({}), segment_seconds=1.0))
+    parameters = decoder.read_parameters({"beam_width": 10, "n_best": 3})
+    speech, silence = log_probs_of("_" * 22 + "_क_ा_म_" + "_" * 20 + "|"), random_log_probs(50, len(TOKENS), 0)
+    silence[:, 0] += 12
+    silence -= np.logaddexp.reduce(silence, axis=1, keepdims=True)
+    scores = {
+        whole: decoder.decode(np.concatenate(parts), 100.0, parameters).alternatives[0].score
+        for whole, parts in (("speech", [speech]), ("silence", [silence]), ("both", [speech, silence]))
+    }
+    assert scores["silence"] == pytest.approx(np.logaddexp.reduce(silence[:, :5], axis=1).sum(), abs=1e-4)
+    assert scores["both"] == pytest.approx(scores["speech"] + scores["silence"], abs=1e-3)
+
+
 def test_a_delimiter_at_the_end_does_not_ask_for_another_word(tmp_path: Path) -> None:
     decoder = decoder_with(tmp_path, {"काम": -1.0, "ह": -1.0})
     log_probs = log_probs_of("_क_ा_म_|__")

@@ -11,8 +11,10 @@ here in such a way that
   the search has found, and texts that become one reading are one, of the sum of their weights. Language model and
   hotwords have weighed the words as they were before;
 * with a language model, what ends in a delimiter or says nothing is not charged for an empty unknown word, as the
-  library would: behind the last frame whose best token is a letter a delimiter counts as the blank, and where there is
-  no such frame nothing is said.
+  library would: behind the last frame whose best token is a letter a delimiter counts as the blank;
+* with a language model, where no frame's best token is a letter, nothing is said, and nothing is searched: the only
+  reading is the empty one, and its score is the log of the probability of all paths without a letter. The library's own
+  score of the empty text holds the charge for an unknown word, which any known word would undercut.
 """
 
 import threading
@@ -109,9 +111,13 @@ class BeamSearch:
             hotwords: Words as the vocabulary spells them, and what each adds to a reading, above 0.
         """
         decoder, has_lm = self._decoder(parameters), self._has_lm(parameters)
-        columns = self._columns(log_probs, fold_tail=has_lm)
-        if columns is None:
-            return [Reading((), 0.0)]
+        columns = self._columns(log_probs)
+        if has_lm:
+            letters = np.flatnonzero(np.isin(log_probs.argmax(axis=1), self._letter_ids))
+            silent_from = int(letters[-1]) + 1 if letters.size else 0
+            fold_delimiters(columns[silent_from:])
+            if silent_from == 0:
+                return [Reading((), float(columns[:, BLANK].sum(dtype=np.float64)))]
         kept, constant = thin(columns, self._settings.token_min_log_prob)
         scores: dict[str, float] = {}
         for weight in sorted(set(hotwords.values())) or [0.0]:
@@ -138,21 +144,14 @@ class BeamSearch:
     def _has_lm(self, parameters: Parameters) -> bool:
         return self.language_model is not None and parameters.lm_weight > 0
 
-    def _columns(self, log_probs: NDArray[np.float32], *, fold_tail: bool) -> NDArray[np.float32] | None:
-        """Log-probabilities of blank, delimiter and letters, [frames, 2 + letters]; None where nothing is said."""
+    def _columns(self, log_probs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Normalised log-probabilities of blank, delimiter and letters, [frames, 2 + letters]."""
         finite = np.maximum(log_probs, LEAST_LOG_PROB)
         columns = np.full((log_probs.shape[0], len(self._labels)), LEAST_LOG_PROB, np.float32)
         columns[:, BLANK] = log_sum_exp(finite[:, self._silent_ids])[:, 0]
         if self._vocabulary.delimiter_id is not None:
             columns[:, DELIMITER] = finite[:, self._vocabulary.delimiter_id]
         columns[:, 2:] = finite[:, self._letter_ids]
-        if fold_tail:
-            spoken = np.flatnonzero(np.isin(log_probs.argmax(axis=1), self._letter_ids))
-            if spoken.size == 0:
-                return None
-            tail = columns[spoken[-1] + 1 :]
-            tail[:, BLANK] = np.logaddexp(tail[:, BLANK], tail[:, DELIMITER])
-            tail[:, DELIMITER] = LEAST_LOG_PROB
         normalized: NDArray[np.float32] = columns - log_sum_exp(columns)
         return normalized
 
@@ -199,6 +198,12 @@ def log_sum_exp(values: NDArray[np.float32]) -> NDArray[np.float32]:
     highest = values.max(axis=1, keepdims=True)
     sums: NDArray[np.float32] = highest + np.log(np.exp(values - highest).sum(axis=1, keepdims=True))
     return sums
+
+
+def fold_delimiters(columns: NDArray[np.float32]) -> None:
+    """Makes the delimiter count as the blank, in place, in columns of [frames, 2 + letters]."""
+    columns[:, BLANK] = np.logaddexp(columns[:, BLANK], columns[:, DELIMITER])
+    columns[:, DELIMITER] = LEAST_LOG_PROB
 
 
 def thin(columns: NDArray[np.float32], token_min_log_prob: float) -> tuple[NDArray[np.float32], float]:

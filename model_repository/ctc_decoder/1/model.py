@@ -169,7 +169,10 @@ class Counter:
             pb_utils.Logger.log_warn(f"ctc_decoder counts nothing: {error}")
 
     def add(self, amount: float) -> None:
-        """Counts ``amount`` more."""
+        """Counts ``amount`` more; a metric that cannot be written is logged and costs no request its answer."""
         if self._metric is not None:
-            with self._lock:
-                self._metric.increment(amount)
+            try:
+                with self._lock:
+                    self._metric.increment(amount)
+            except pb_utils.TritonModelException as error:
+                pb_utils.Logger.log_warn(f"ctc_decoder could not count {amount:g}: {error}")

@@ -4,10 +4,11 @@ import functools
 import itertools
 import json
 import tempfile
+import weakref
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -432,6 +433,54 @@ def test_the_language_model_is_loaded_once_for_each_pair_of_weights_and_a_few_st
     for lm_weight in (0.5, 0.501, 0.25, 0.5, 0.75, 0, 0.5, 0.25):
         decoder.prepare(decoder.read_parameters({"beam_width": 2, "lm_weight": lm_weight}))
     assert loaded == [0.5, 0.25, 0.75, 0.0, 0.25]
+
+
+class Tracked:
+    """A decoder of the library's that can be counted while it is in memory."""
+
+    alive: ClassVar["weakref.WeakSet[Tracked]"] = weakref.WeakSet()
+
+    def __init__(self, decoder: Any, lm_weight: float) -> None:
+        self.decode_beams = decoder.decode_beams
+        self.lm_weight = lm_weight
+        self.alive.add(self)
+
+
+def test_a_request_keeps_its_copy_for_all_its_segments_and_rows_though_others_take_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In memory are then the copies that are kept and those in use, no more."""
+    settings_of_it = replace(read_settings({}), segment_seconds=1.0, lm_copies=1)
+    decoder = decoder_with(tmp_path, {"काम": -1.0}, settings_of_it)
+    loaded: list[float] = []
+    original = BeamSearch._load
+
+    def load(search: BeamSearch, weights: tuple[float, float] | None) -> Any:
+        assert weights is not None
+        loaded.append(weights[0])
+        return Tracked(original(search, weights), weights[0])
+
+    monkeypatch.setattr(BeamSearch, "_load", load)
+    ours, others = (decoder.read_parameters({"beam_width": 2, "lm_weight": weight}) for weight in (0.5, 0.25))
+    in_memory = []
+
+    def others_come_between() -> bool:
+        decoder.prepare(others)
+        in_memory.append(sorted(each.lm_weight for each in Tracked.alive))
+        return False
+
+    log_probs = log_probs_of("_क_ा_म_|" * 20)
+    expected = greedy.decode(log_probs, 100.0, VOCABULARY)
+    prepared = decoder.prepare(ours)
+    for _ in range(2):
+        assert decoder.decode(log_probs, 100.0, ours, others_come_between, prepared) == expected
+    assert loaded == [0.5, 0.25]
+    del prepared
+    assert [each.lm_weight for each in Tracked.alive] == [0.25]
+    assert decoder.decode(log_probs, 100.0, ours, others_come_between) == expected  # it looks it up once by itself
+    assert loaded == [0.5, 0.25, 0.5, 0.25]
+    assert in_memory == [[0.25, 0.5]] * len(in_memory)
+    assert len(in_memory) > 9
 
 
 def test_a_language_model_that_was_replaced_is_not_mixed_with_the_words_of_the_old_one(tmp_path: Path) -> None:

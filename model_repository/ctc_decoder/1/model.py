@@ -111,9 +111,9 @@ class TritonPythonModel:
         durations = pb_utils.get_input_tensor_by_name(request, "DURATION").as_numpy().reshape(-1)
         check_log_probs(log_probs, len(self.vocabulary.tokens))
         check_durations(durations)
-        self.decoder.prepare(parameters)
+        prepared = self.decoder.prepare(parameters)  # one for all rows and segments
         results = [
-            self.decoder.decode(row, float(duration), parameters, request.is_cancelled)
+            self.decoder.decode(row, float(duration), parameters, request.is_cancelled, prepared)
             for row, duration in zip(log_probs, durations, strict=True)
         ]
         response = pb_utils.InferenceResponse(outputs(request.requested_output_names(), results, parameters))

@@ -78,8 +78,10 @@ class BeamSearch:
         """Whether there is one, and the library to load it."""
         return self.language_model is not None and ctc_beam_decoder is not None
 
-    def prepare(self, parameters: Parameters) -> None:
-        """Loads what a search with these parameters needs.
+    def prepare(self, parameters: Parameters) -> Any:
+        """Loads what a search with these parameters needs, and gives it: the library's decoder.
+
+        Whoever holds it can search with it though other weights have taken its place among those that are kept.
 
         Raises:
             RequestRefusedError: The library is not installed, or the request weighs a language model and none is there.
@@ -95,10 +97,14 @@ class BeamSearch:
                 "parameters `lm_weight` and `word_score` need a language model, and this server has none: "
                 "install one with `shrota export lm FILE`, or send `lm_weight` 0"
             )
-        self._decoder(parameters)
+        return self._decoder(parameters)
 
     def search(
-        self, log_probs: NDArray[np.float32], parameters: Parameters, hotwords: Mapping[str, float]
+        self,
+        log_probs: NDArray[np.float32],
+        parameters: Parameters,
+        hotwords: Mapping[str, float],
+        prepared: Any = None,
     ) -> list[Reading]:
         """The best readings, the best one first; none where the search finds nothing.
 
@@ -109,8 +115,10 @@ class BeamSearch:
             log_probs: Natural log of the token probabilities, [frames, vocabulary], at least one frame.
             parameters: ``beam_width``, ``lm_weight``, ``word_score`` and ``n_best`` count here.
             hotwords: Words as the vocabulary spells them, and what each adds to a reading, above 0.
+            prepared: What ``prepare`` gave for these parameters; without it, it is looked up, or loaded again.
         """
-        decoder, has_lm = self._decoder(parameters), self._has_lm(parameters)
+        decoder = self._decoder(parameters) if prepared is None else prepared
+        has_lm = self._has_lm(parameters)
         columns = self._columns(log_probs)
         if has_lm:
             letters = np.flatnonzero(np.isin(log_probs.argmax(axis=1), self._letter_ids))
@@ -158,7 +166,8 @@ class BeamSearch:
     def _decoder(self, parameters: Parameters) -> Any:
         """The library's decoder for the weights, loaded if it is not there; the least recently used one makes room.
 
-        The library fixes the weights when it loads the language model, so each pair of them is a copy of it.
+        The library fixes the weights when it loads the language model, so each pair of them is a copy of it. In
+        memory are the ``lm_copies`` that are kept, and others for as long as a search or its caller holds them.
         """
         key = (parameters.lm_weight, parameters.word_score) if self._has_lm(parameters) else None
         with self._lock:

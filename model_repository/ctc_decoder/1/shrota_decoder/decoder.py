@@ -3,6 +3,7 @@
 import heapq
 import itertools
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,10 +31,12 @@ class Decoder:
         self.beams = BeamSearch(vocabulary, language_model, settings)
         self._longest = max(1, int(settings.segment_seconds / vocabulary.frame_seconds))
 
-    def prepare(self, parameters: Parameters) -> None:
-        """Loads what decoding with these parameters needs; errors are those of ``BeamSearch.prepare``."""
-        if parameters.beam_width > 1:
-            self.beams.prepare(parameters)
+    def prepare(self, parameters: Parameters) -> Any:
+        """Loads what decoding with these parameters needs, and gives it, None for greedy decoding.
+
+        Errors are those of ``BeamSearch.prepare``.
+        """
+        return self.beams.prepare(parameters) if parameters.beam_width > 1 else None
 
     def preload(self) -> None:
         """Loads the language model with the default weights, so that the first request need not wait for it.
@@ -56,6 +59,7 @@ class Decoder:
         duration: float,
         parameters: Parameters,
         is_cancelled: Callable[[], bool] = lambda: False,
+        prepared: Any = None,
     ) -> Result:
         """One utterance's transcript.
 
@@ -64,6 +68,7 @@ class Decoder:
             duration: Seconds of audio.
             parameters: What the request asks for; it has been prepared for.
             is_cancelled: Whether nobody waits for it any more; asked before each segment of a beam search.
+            prepared: What ``prepare`` gave for these parameters; all segments are searched with it.
 
         Raises:
             RequestCancelledError: It was cancelled.
@@ -74,13 +79,14 @@ class Decoder:
         hotwords = weigh(parameters.hotwords, parameters.hotword_weight, self._vocabulary)
         if log_probs.shape[0] == 0:
             return greedy.decode(log_probs, duration, self._vocabulary)
+        prepared = self.prepare(parameters) if prepared is None else prepared
         starts = segment_starts(log_probs, self._longest, self._vocabulary)
         segments = [log_probs[start:end] for start, end in itertools.pairwise([*starts, log_probs.shape[0]])]
         readings = []
         for segment in segments:
             if is_cancelled():
                 raise RequestCancelledError("the request was cancelled")
-            readings.append(self.beams.search(segment, parameters, hotwords) or [Reading((), 0.0)])
+            readings.append(self.beams.search(segment, parameters, hotwords, prepared) or [Reading((), 0.0)])
         path = self._align(segments, [each[0].words for each in readings])
         result = greedy.describe(log_probs, path, duration, self._vocabulary)
         if parameters.n_best == 1:

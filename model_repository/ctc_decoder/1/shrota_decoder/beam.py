@@ -5,8 +5,8 @@ here in such a way that
 
 * special tokens count as the blank, as in greedy decoding: no reading has one;
 * frames that cannot change anything are left out: where no token but the blank may extend a beam, the second and all
-  further frames in a row only add the same number to every beam. That number is added at the end, so the result is the
-  same;
+  further frames in a row only add the same number to every beam. That number is added at the end, so a score changes by
+  rounding alone, less than 0.001, and only readings that are no further apart can change places;
 * in a reading no word but the first begins with a combining mark: the rule of ``marks.py`` is applied to the texts that
   the search has found, and texts that become one reading are one, of the sum of their weights. Language model and
   hotwords have weighed the words as they were before;

@@ -55,6 +55,27 @@ def test_a_search_whose_caller_goes_ends_with_its_segment(model: Any) -> None:
     assert long.wait().error == TritonError("the request was cancelled", TritonError.CANCELLED)
 
 
+def test_one_decoder_of_the_librarys_searches_all_rows_and_segments_of_a_request(
+    model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """70 seconds are three segments, twice."""
+    one = request(1, 70.0, beam_width=2)
+    one.tensors = {name: np.concatenate([row, row]) for name, row in one.tensors.items()}
+    looked_up = []
+    beams = model.decoder.beams
+    original = beams._decoder
+
+    def look_up(parameters: Any) -> Any:
+        looked_up.append(parameters)
+        return original(parameters)
+
+    monkeypatch.setattr(beams, "_decoder", look_up)
+    model.execute([one])
+    assert one.wait().error is None
+    assert one.wait().output("TRANSCRIPT").shape == (2, 1)
+    assert len(looked_up) == 1
+
+
 def test_greedy_requests_are_answered_before_the_searches_of_their_batch(model: Any) -> None:
     greedy, search = request(2), request(1, beam_width=2)
     search.is_cancelled = greedy.sender.done.is_set

@@ -12,6 +12,7 @@ import shrota_decoder.alignment
 from shrota_decoder import greedy
 from shrota_decoder.alignment import align, frames_needed, token_ids
 from shrota_decoder.vocabulary import Vocabulary
+from shrota_testing.marks import with_marks_attached
 
 SMALL = Vocabulary(("<pad>", "<unk>", "|", "क", "\u093c"), 0, 2, frozenset({0, 1}), 0.02)
 UNDELIMITED = Vocabulary(("<pad>", "क", "ख"), 0, None, frozenset({0}), 0.02)
@@ -25,10 +26,13 @@ def random_log_probs(frames: int, tokens: int, seed: int) -> NDArray[np.float32]
 
 
 def text_of(path: tuple[int, ...], vocabulary: Vocabulary) -> str:
-    """What a path says: repeats joined, special tokens dropped, delimiters to spaces; written without our code."""
+    """What a path says, written without our code.
+
+    Repeats joined, special tokens dropped, delimiters to spaces, marks attached.
+    """
     joined = [token for token, _ in itertools.groupby(path) if token not in vocabulary.special_ids]
     spaced = "".join(" " if token == vocabulary.delimiter_id else vocabulary.tokens[token] for token in joined)
-    return " ".join(spaced.split())
+    return with_marks_attached(spaced)
 
 
 @pytest.mark.parametrize("vocabulary", [SMALL, UNDELIMITED])

@@ -1,14 +1,19 @@
 """Beam search: against all paths, with special tokens, a language model and hotwords; and what surrounds it."""
 
+import functools
 import itertools
 import json
+import tempfile
+import weakref
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import shrota_decoder.beam
@@ -24,6 +29,7 @@ from shrota_decoder.settings import Settings, read_settings
 from shrota_decoder.vocabulary import Vocabulary
 from shrota_testing.language_models import write_arpa
 from shrota_testing.log_probs import log_probs_of
+from shrota_testing.marks import MARKS, with_marks_attached
 from shrota_testing.repository import TOKENS
 from shrota_testing.utterances import VOCABULARY
 
@@ -49,7 +55,7 @@ def all_readings(log_probs: NDArray[np.float32], vocabulary: Vocabulary) -> dict
             " " if token == vocabulary.delimiter_id else vocabulary.tokens[token] for token in joined if token
         )
         score = float(log_probs[np.arange(len(path)), path].sum(dtype=np.float64))
-        scores.setdefault(" ".join(spaced.split()), []).append(score)
+        scores.setdefault(with_marks_attached(spaced), []).append(score)
     return {text: float(np.logaddexp.reduce(values)) for text, values in scores.items()}
 
 
@@ -58,6 +64,16 @@ def decoder_with(folder: Path, words: Mapping[str, float] | None = None, setting
     if words is not None:
         write_arpa(folder / "lm.arpa", words)
     return Decoder(VOCABULARY, find_language_model(folder), settings or read_settings({}))
+
+
+@functools.cache
+def decoder_in_segments(*, with_lm: bool) -> Decoder:
+    """A decoder whose segments are a second, 50 frames."""
+    settings_of_it = replace(read_settings({}), segment_seconds=1.0)
+    with tempfile.TemporaryDirectory() as folder:
+        decoder = decoder_with(Path(folder), {"कम": -1.0, "कि": -2.0} if with_lm else None, settings_of_it)
+        decoder.prepare(replace(PLAIN, lm_weight=0.1))
+    return decoder
 
 
 def text_of(decoder: Decoder, log_probs: NDArray[np.float32], **values: Any) -> str:
@@ -99,6 +115,9 @@ def test_a_wide_beam_weighs_every_reading_as_the_sum_of_all_its_paths(
         ("क_़_", "क़"),
         ("क्ष|कि", "क्ष कि"),
         ("_____का__ंँ_____", "कांँ"),
+        ("क|\u093cम", "क\u093cम"),
+        ("म|क_|_ि|क", "म कि क"),
+        ("|ि_|क", "ि क"),
     ],
 )
 @pytest.mark.parametrize("with_lm", [False, True])
@@ -111,6 +130,49 @@ def test_repeats_blanks_delimiters_and_marks(tmp_path: Path, path: str, text: st
     result = decoder.decode(log_probs, 100.0, parameters)
     assert result.text == text
     assert result == greedy.decode(log_probs, 100.0, VOCABULARY)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.sampled_from("__||कम" + MARKS), min_size=1, max_size=60), st.integers(0, 10_000), st.booleans())
+def test_no_word_begins_with_a_mark_that_has_something_to_join(path: list[str], seed: int, with_lm: bool) -> None:
+    """In text, words and alternatives, across segments too, where the recogniser is unsure of everything."""
+    decoder = decoder_in_segments(with_lm=with_lm)
+    log_probs = log_probs_of("".join(path)) + random_log_probs(len(path), len(TOKENS), seed, spread=3.0)
+    log_probs -= np.logaddexp.reduce(log_probs, axis=1, keepdims=True)
+    parameters = replace(PLAIN, beam_width=8, n_best=8, lm_weight=0.1)
+    result = decoder.decode(log_probs, 100.0, parameters)
+    texts = [result.text, *(each.text for each in result.alternatives)]
+    assert texts[0] == texts[1]
+    assert [with_marks_attached(text) for text in texts] == texts
+    assert [word.word for word in result.words] == result.text.split()
+    assert len(set(texts[1:])) == len(result.alternatives)
+
+
+def test_marks_are_joined_across_segments() -> None:
+    """Each half of a word in a segment of its own: 50 frames are one."""
+    path = "_" * 30 + "क" + "_" * 18 + "|" + "ि_|म" + "_" * 30
+    assert segment_starts(log_probs_of(path), 50, VOCABULARY) == [0, 50]
+    result = decoder_in_segments(with_lm=False).decode(log_probs_of(path), 100.0, replace(PLAIN, n_best=2))
+    assert result.text == result.alternatives[0].text == "कि म"
+    times = [time for word in result.words for time in (word.start, word.end)]
+    assert times == pytest.approx([0.6, 1.02, 1.06, 1.08])
+
+
+def test_readings_that_become_one_have_the_sum_of_their_weights(tmp_path: Path) -> None:
+    """What the language model says of a word and of a mark by itself is weighed as it was found."""
+    log_probs = log_probs_of("_क1ि_", _1="_|")
+    for search, parameters in (
+        (BeamSearch(VOCABULARY, None, THOROUGH), PLAIN),
+        (decoder_with(tmp_path, {"कि": -1.0}, THOROUGH).beams, replace(PLAIN, lm_weight=0.01, word_score=0.0)),
+    ):
+        search.prepare(parameters)
+        best = search.search(log_probs, parameters, {})[0]
+        assert best.words == ("कि",)
+        # log10 as in write_arpa: the word, or two unknown ones, and the end
+        known, unknown, end = -1.0, -5.0 + THOROUGH.unknown_word_log10_prob, -1.0
+        factor = parameters.lm_weight * np.log(10) if search.language_model else 0.0
+        whole, parted = np.log(0.52) + factor * (known + end), np.log(0.47) + factor * (2 * unknown + end)
+        assert best.score == pytest.approx(np.logaddexp(whole, parted), abs=0.06)
 
 
 def test_no_frame_is_an_empty_text() -> None:
@@ -186,6 +248,36 @@ def test_silence_stays_silence_with_a_language_model(tmp_path: Path, path: str) 
     log_probs = log_probs_of(path)
     log_probs[:, TOKENS.index("क")] = np.log(0.02)
     assert text_of(decoder, log_probs, lm_weight=2, word_score=5) == ""
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_score_of_silence_is_that_of_all_paths_without_a_letter(tmp_path: Path, seed: int) -> None:
+    log_probs = random_log_probs(5, len(SMALL.tokens), seed)
+    log_probs[:, :3] += 8
+    log_probs -= np.logaddexp.reduce(log_probs, axis=1, keepdims=True)
+    search = BeamSearch(SMALL, find_language_model(write_arpa(tmp_path / "lm.arpa", {"क": -0.1}).parent), THOROUGH)
+    expected = all_readings(log_probs, SMALL)[""]
+    assert expected < -5e-4
+    for lm_weight in (0.0, 2.0):
+        found = search.search(log_probs, Parameters(beam_width=100, lm_weight=lm_weight, n_best=100), {})
+        assert found[0].words == ()
+        assert found[0].score == pytest.approx(expected, abs=1e-4)
+        assert (len(found) == 1) == (lm_weight > 0)
+
+
+def test_alternatives_of_silence_and_speech_are_weighed_by_the_silence_too(tmp_path: Path) -> None:
+    """A second of each: the score of the whole is the sum of both."""
+    decoder = decoder_with(tmp_path, {"काम": -1.0}, replace(read_settings({}), segment_seconds=1.0))
+    parameters = decoder.read_parameters({"beam_width": 10, "n_best": 3})
+    speech, silence = log_probs_of("_" * 22 + "_क_ा_म_" + "_" * 20 + "|"), random_log_probs(50, len(TOKENS), 0)
+    silence[:, 0] += 12
+    silence -= np.logaddexp.reduce(silence, axis=1, keepdims=True)
+    scores = {
+        whole: decoder.decode(np.concatenate(parts), 100.0, parameters).alternatives[0].score
+        for whole, parts in (("speech", [speech]), ("silence", [silence]), ("both", [speech, silence]))
+    }
+    assert scores["silence"] == pytest.approx(np.logaddexp.reduce(silence[:, :5], axis=1).sum(), abs=1e-4)
+    assert scores["both"] == pytest.approx(scores["speech"] + scores["silence"], abs=1e-3)
 
 
 def test_a_delimiter_at_the_end_does_not_ask_for_another_word(tmp_path: Path) -> None:
@@ -341,6 +433,54 @@ def test_the_language_model_is_loaded_once_for_each_pair_of_weights_and_a_few_st
     for lm_weight in (0.5, 0.501, 0.25, 0.5, 0.75, 0, 0.5, 0.25):
         decoder.prepare(decoder.read_parameters({"beam_width": 2, "lm_weight": lm_weight}))
     assert loaded == [0.5, 0.25, 0.75, 0.0, 0.25]
+
+
+class Tracked:
+    """A decoder of the library's that can be counted while it is in memory."""
+
+    alive: ClassVar["weakref.WeakSet[Tracked]"] = weakref.WeakSet()
+
+    def __init__(self, decoder: Any, lm_weight: float) -> None:
+        self.decode_beams = decoder.decode_beams
+        self.lm_weight = lm_weight
+        self.alive.add(self)
+
+
+def test_a_request_keeps_its_copy_for_all_its_segments_and_rows_though_others_take_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In memory are then the copies that are kept and those in use, no more."""
+    settings_of_it = replace(read_settings({}), segment_seconds=1.0, lm_copies=1)
+    decoder = decoder_with(tmp_path, {"काम": -1.0}, settings_of_it)
+    loaded: list[float] = []
+    original = BeamSearch._load
+
+    def load(search: BeamSearch, weights: tuple[float, float] | None) -> Any:
+        assert weights is not None
+        loaded.append(weights[0])
+        return Tracked(original(search, weights), weights[0])
+
+    monkeypatch.setattr(BeamSearch, "_load", load)
+    ours, others = (decoder.read_parameters({"beam_width": 2, "lm_weight": weight}) for weight in (0.5, 0.25))
+    in_memory = []
+
+    def others_come_between() -> bool:
+        decoder.prepare(others)
+        in_memory.append(sorted(each.lm_weight for each in Tracked.alive))
+        return False
+
+    log_probs = log_probs_of("_क_ा_म_|" * 20)
+    expected = greedy.decode(log_probs, 100.0, VOCABULARY)
+    prepared = decoder.prepare(ours)
+    for _ in range(2):
+        assert decoder.decode(log_probs, 100.0, ours, others_come_between, prepared) == expected
+    assert loaded == [0.5, 0.25]
+    del prepared
+    assert [each.lm_weight for each in Tracked.alive] == [0.25]
+    assert decoder.decode(log_probs, 100.0, ours, others_come_between) == expected  # it looks it up once by itself
+    assert loaded == [0.5, 0.25, 0.5, 0.25]
+    assert in_memory == [[0.25, 0.5]] * len(in_memory)
+    assert len(in_memory) > 9
 
 
 def test_a_language_model_that_was_replaced_is_not_mixed_with_the_words_of_the_old_one(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Greedy CTC decoding: rules as in Hugging Face's tokenizer, times and confidences as documented."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from transformers import Wav2Vec2CTCTokenizer
 
 from shrota_decoder.greedy import decode
 from shrota_decoder.vocabulary import Vocabulary
+from shrota_testing.marks import MARKS, with_marks_attached
 from shrota_testing.repository import TOKENS
 
 VOCABULARY = Vocabulary(
@@ -58,6 +60,11 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Wav2Vec2CTCTokenizer:
         ("|||", ""),
         ("क़", "क़"),
         ("क्ष", "क्ष"),
+        ("क|\u093cम", "क\u093cम"),
+        ("क_||_|_\u093c|म", "क\u093c म"),
+        ("म|क|ि|_ि", "म किि"),
+        ("|ि_|क", "ि क"),  # nothing to join: it is kept
+        ("|ि|्|क", "ि् क"),
     ],
 )
 def test_repeats_blanks_and_delimiters(path: str, text: str) -> None:
@@ -66,7 +73,8 @@ def test_repeats_blanks_and_delimiters(path: str, text: str) -> None:
 
 @given(st.lists(st.sampled_from([0, 0, 4, *range(5, 68)]), min_size=1, max_size=60))
 def test_words_equal_hugging_face_on_random_paths(tokenizer: Wav2Vec2CTCTokenizer, path: list[int]) -> None:
-    expected = tokenizer.decode(path).split()
+    """All but the marks behind a delimiter, which belong to the word before."""
+    expected = with_marks_attached(tokenizer.decode(path)).split()
     assert [word.word for word in decode(log_probs_of(path), 100.0, VOCABULARY).words] == expected
 
 
@@ -77,7 +85,25 @@ def test_special_tokens_are_left_out_and_still_separate_repeats(
     expected = tokenizer.decode(path)
     for special in ("<s>", "</s>", "<unk>"):
         expected = expected.replace(special, "")
-    assert decode(log_probs_of(path), 100.0, VOCABULARY).text == " ".join(expected.split())
+    assert decode(log_probs_of(path), 100.0, VOCABULARY).text == with_marks_attached(expected)
+
+
+@given(st.lists(st.sampled_from([0, 3, 4, 4, *map(TOKENS.index, "कम" + MARKS)]), min_size=1, max_size=60))
+def test_no_word_begins_with_a_mark_that_has_something_to_join(path: list[int]) -> None:
+    result = decode(log_probs_of(path), 100.0, VOCABULARY)
+    assert not [word.word for word in result.words[1:] if word.word[0] in MARKS]
+    letters = [token for token, _ in itertools.groupby(path) if token not in {0, 3, 4}]
+    assert result.text.replace(" ", "") == "".join(TOKENS[token] for token in letters)  # and nothing is lost
+
+
+def test_a_word_lasts_until_the_marks_that_join_it_and_the_delimiter_between_them_counts_as_silence() -> None:
+    parts = [("_", 0.9), ("क", 0.5), ("|", 0.6), ("ि", 0.8), ("|", 0.7), ("म", 0.9)]
+    log_probs = np.concatenate([log_probs_of(ids(token), probability) for token, probability in parts])
+    result = decode(log_probs, 10.0, VOCABULARY)
+    assert result.text == "कि म"
+    assert (result.words[0].start, result.words[0].end) == pytest.approx((0.02, 0.08))
+    assert result.words[0].confidence == pytest.approx((0.5 * 0.8) ** (1 / 2), rel=1e-5)
+    assert result.confidence == pytest.approx((0.5 * 0.8 * 0.7 * 0.9) ** (1 / 4), rel=1e-5)
 
 
 @given(st.lists(st.sampled_from([0, 4, 20, 43, 54]), max_size=80), st.floats(0.0, 2.0))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from shrota_testing.engines import tiny_log_probs
-from shrota_testing.pb_utils import Request, TritonError, load_model
+from shrota_testing.pb_utils import Logger, MetricFamily, Request, TritonError, TritonModelException, load_model
 from shrota_testing.repository import make_repository
 from shrota_testing.utterances import expected_text, noise
 
@@ -16,6 +16,11 @@ from shrota_testing.utterances import expected_text, noise
 @pytest.fixture
 def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The decoder, as Triton would load it."""
+    return loaded_model(tmp_path, monkeypatch)
+
+
+def loaded_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The decoder of a repository in ``tmp_path``."""
     decoder = make_repository(tmp_path / "model_repository") / "ctc_decoder"
     loaded = load_model(decoder / "1" / "model.py", monkeypatch).TritonPythonModel()
     loaded.initialize({"model_repository": str(decoder), "model_version": "1", "model_config": "{}"})
@@ -50,6 +55,27 @@ def test_a_search_whose_caller_goes_ends_with_its_segment(model: Any) -> None:
     assert long.wait().error == TritonError("the request was cancelled", TritonError.CANCELLED)
 
 
+def test_one_decoder_of_the_librarys_searches_all_rows_and_segments_of_a_request(
+    model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """70 seconds are three segments, twice."""
+    one = request(1, 70.0, beam_width=2)
+    one.tensors = {name: np.concatenate([row, row]) for name, row in one.tensors.items()}
+    looked_up = []
+    beams = model.decoder.beams
+    original = beams._decoder
+
+    def look_up(parameters: Any) -> Any:
+        looked_up.append(parameters)
+        return original(parameters)
+
+    monkeypatch.setattr(beams, "_decoder", look_up)
+    model.execute([one])
+    assert one.wait().error is None
+    assert one.wait().output("TRANSCRIPT").shape == (2, 1)
+    assert len(looked_up) == 1
+
+
 def test_greedy_requests_are_answered_before_the_searches_of_their_batch(model: Any) -> None:
     greedy, search = request(2), request(1, beam_width=2)
     search.is_cancelled = greedy.sender.done.is_set
@@ -66,6 +92,31 @@ def test_only_what_was_asked_for_is_answered(model: Any, wanted: list[str], beam
     one.outputs = wanted
     model.execute([one])
     assert [tensor.name() for tensor in one.wait().output_tensors] == wanted
+
+
+def test_a_metric_that_cannot_be_written_costs_no_request_its_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged: list[str] = []
+    monkeypatch.setattr(MetricFamily, "__init__", lambda *_, **__: None)
+    monkeypatch.setattr(MetricFamily, "Metric", lambda *_, **__: BrokenMetric(), raising=False)
+    monkeypatch.setattr(Logger, "log_warn", logged.append)
+    monkeypatch.setattr(Logger, "log_error", logged.append)
+    model = loaded_model(tmp_path, monkeypatch)
+    requests = [request(1), request(2, beam_width=2)]
+    model.execute(requests)
+    assert [each.wait().error for each in requests] == [None, None]
+    assert requests[0].wait().output("TRANSCRIPT").tolist() == [[expected_text(noise(1.0, 1)).encode("utf-8")]]
+    assert len(logged) == 4  # both metrics of both requests
+    assert all(text.startswith("ctc_decoder could not count ") and text.endswith(": no") for text in logged)
+
+
+class BrokenMetric:
+    """A metric of a server that can no longer write it."""
+
+    def increment(self, _: float) -> None:
+        """Fails."""
+        raise TritonModelException("no")
 
 
 def test_a_request_that_is_refused_is_not_looked_at_further(model: Any) -> None:

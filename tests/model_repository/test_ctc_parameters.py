@@ -1,6 +1,7 @@
 """The decoder's request parameters and settings: defaults, limits, and the one line that a wrong one gets."""
 
 import json
+import os
 from typing import Any
 
 import pytest
@@ -175,6 +176,17 @@ def test_defaults_may_be_a_beam_and_a_request_may_want_less() -> None:
     assert settings.threads >= 1
     assert read_parameters({"beam_width": 1}, settings.defaults, settings.limits).beam_width == 1
     assert read_parameters({"hotwords": "राम"}, settings.defaults, settings.limits).hotwords == (Hotword("राम"),)
+
+
+def test_as_many_threads_as_there_are_processors_that_the_process_may_run_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 7}, raising=False)
+    assert read_settings({}).threads == read_settings({"threads": "0"}).threads == 3
+    assert read_settings({"threads": "5"}).threads == 5
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert read_settings({}).threads == 64
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert read_settings({}).threads == 1
 
 
 def test_an_n_best_that_nobody_sent_gives_way_to_a_narrow_beam() -> None:

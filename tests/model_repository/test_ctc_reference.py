@@ -1,8 +1,12 @@
-"""Beam search against pyctcdecode, the reference implementation, on a thousand random and real inputs.
+"""Beam search against pyctcdecode, the reference implementation, on a thousand inputs, no two of them alike.
 
-The reference searches what ``beam.py`` says that it searches: special tokens count as the blank, and with a language
-model a delimiter behind the last letter does; but it gets every frame, the surely blank ones too. Its own language
-model is read by Python instead of KenLM.
+Half of them are random, half are what the bundled checkpoint hears in the samples, synthetic speech, in noise as loud
+as they are: windows of half a second to a second. The test calls these real. Half of each kind are searched with the
+bundled language model.
+
+The reference searches what ``beam.py`` says that it searches: special tokens count as the blank, with a language
+model a delimiter behind the last letter does, and marks are attached to the texts that were found; but it gets every
+frame, the surely blank ones too. Its own language model is read by Python instead of KenLM.
 """
 
 import gzip
@@ -27,6 +31,7 @@ from shrota_export.checkpoint import find_checkpoint
 from shrota_export.loading import load_feature_extractor, load_model
 from shrota_export.speech import read_speech
 from shrota_export.verification import reference_log_probs
+from shrota_testing.marks import with_marks_attached
 from shrota_testing.ngram import NGramModel, State
 from shrota_testing.repository import ROOT, TOKENS
 from shrota_testing.utterances import VOCABULARY
@@ -38,6 +43,7 @@ PATIENT = replace(DEFAULT, token_min_log_prob=-8.0, beam_min_log_prob=-16.0)
 LM_WEIGHT, WORD_SCORE = 0.5, 1.5
 INPUTS = 250
 """of each kind: real and random, with and without a language model"""
+KINDS = [(kind, has_lm) for kind in ("real", "random") for has_lm in (False, True)]
 TOLERANCE = 1e-3
 """In natural logs, of scores of some ten to hundred: the columns are float32, their sums float64. Two readings whose
 scores are that close may change places."""
@@ -115,6 +121,25 @@ def window(random: np.random.Generator, speech: Array) -> Array:
             return cut
 
 
+@pytest.fixture(scope="module")
+def inputs(speech: Array, model: NGramModel) -> dict[tuple[str, bool], list[Array]]:
+    """The inputs of each kind; what has come before is drawn again, so all are distinct."""
+    drawn: dict[tuple[str, bool], dict[bytes, Array]] = {each: {} for each in KINDS}
+    words = words_of(model)
+    for number, (kind, has_lm) in enumerate(KINDS):
+        random = np.random.default_rng([7, number])
+        while len(drawn[kind, has_lm]) < INPUTS:
+            log_probs = window(random, speech) if kind == "real" else random_input(random, words)
+            if not any(log_probs.tobytes() in others for others in drawn.values()):
+                drawn[kind, has_lm][log_probs.tobytes()] = log_probs
+    return {each: list(values.values()) for each, values in drawn.items()}
+
+
+def words_of(model: NGramModel) -> list[str]:
+    """The language model's words that the tokens can spell."""
+    return [word for word in model.words if set(word) <= set(TOKENS[5:])]
+
+
 def columns_of(log_probs: Array, has_lm: bool) -> Array:
     """Blank, delimiter and letters, [frames, 65]: what the module docstring of ``beam.py`` promises, written anew."""
     blank = np.logaddexp.reduce(log_probs[:, :4].astype(np.float64), axis=1)
@@ -129,7 +154,10 @@ def columns_of(log_probs: Array, has_lm: bool) -> Array:
 def expected_readings(
     reference: BeamSearchDecoderCTC, columns: Array, settings: Settings, options: dict[str, Any]
 ) -> dict[str, float]:
-    """Each reading of the reference and the natural log of its weight, the best of several beams that read alike."""
+    """Each reading of the reference and the natural log of its weight.
+
+    The best of several beams with one text; the sum of texts that are one when marks are attached.
+    """
     readings: dict[str, float] = {}
     for text, _, _, _, score in reference.decode_beams(
         columns,
@@ -138,25 +166,30 @@ def expected_readings(
         **options,
     ):
         readings[text] = max(readings.get(text, -np.inf), float(score))
-    return readings
+    attached: dict[str, list[float]] = {}
+    for text, score in readings.items():
+        attached.setdefault(with_marks_attached(text), []).append(score)
+    return {text: float(np.logaddexp.reduce(scores)) for text, scores in attached.items()}
+
+
+def test_there_are_a_thousand_distinct_inputs(inputs: dict[tuple[str, bool], list[Array]]) -> None:
+    assert len({log_probs.tobytes() for each in inputs.values() for log_probs in each}) == 1000
 
 
 @pytest.mark.parametrize("has_lm", [False, True], ids=["acoustic", "language model"])
 @pytest.mark.parametrize("kind", ["real", "random"])
 def test_the_readings_and_scores_are_those_of_the_reference(
     *,
-    speech: Array,
+    inputs: dict[tuple[str, bool], list[Array]],
     model: NGramModel,
     searches: list[tuple[Settings, BeamSearch]],
     references: dict[bool, BeamSearchDecoderCTC],
     kind: str,
     has_lm: bool,
 ) -> None:
-    random = np.random.default_rng(7)
-    words = [word for word in model.words if set(word) <= set(TOKENS[5:])]
+    random, words = np.random.default_rng([8, KINDS.index((kind, has_lm))]), words_of(model)
     several = 0
-    for number in range(INPUTS):
-        log_probs = window(random, speech) if kind == "real" else random_input(random, words)
+    for number, log_probs in enumerate(inputs[kind, has_lm]):
         settings, search = searches[number // 2 % 2 if kind == "real" else 0]
         hotwords = {str(word): 4.0 for word in random.choice(words, 5)} if number % 2 else {}
         width = int(random.choice([2, 8, 20]))

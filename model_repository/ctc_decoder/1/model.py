@@ -111,9 +111,9 @@ class TritonPythonModel:
         durations = pb_utils.get_input_tensor_by_name(request, "DURATION").as_numpy().reshape(-1)
         check_log_probs(log_probs, len(self.vocabulary.tokens))
         check_durations(durations)
-        self.decoder.prepare(parameters)
+        prepared = self.decoder.prepare(parameters)  # one for all rows and segments
         results = [
-            self.decoder.decode(row, float(duration), parameters, request.is_cancelled)
+            self.decoder.decode(row, float(duration), parameters, request.is_cancelled, prepared)
             for row, duration in zip(log_probs, durations, strict=True)
         ]
         response = pb_utils.InferenceResponse(outputs(request.requested_output_names(), results, parameters))
@@ -169,7 +169,10 @@ class Counter:
             pb_utils.Logger.log_warn(f"ctc_decoder counts nothing: {error}")
 
     def add(self, amount: float) -> None:
-        """Counts ``amount`` more."""
+        """Counts ``amount`` more; a metric that cannot be written is logged and costs no request its answer."""
         if self._metric is not None:
-            with self._lock:
-                self._metric.increment(amount)
+            try:
+                with self._lock:
+                    self._metric.increment(amount)
+            except pb_utils.TritonModelException as error:
+                pb_utils.Logger.log_warn(f"ctc_decoder could not count {amount:g}: {error}")

@@ -2,7 +2,8 @@
 
 Graves et al., "Connectionist Temporal Classification", ICML 2006, section 4.1: between the tokens of the text, and at
 both ends, a path may be silent. Here silence is the blank or another special token; at the edges of the text, and
-behind a delimiter, it may be a further delimiter too, because several delimiters are one space (``greedy.py``). So
+behind a delimiter, it may be a further delimiter too, because several delimiters are one space (``greedy.py``), and
+before a combining mark as well, because a delimiter there is no word boundary (``marks.py``). So
 every path that says the text is in the trellis, and the text of the best path is aligned to the best path.
 
 Runs of frames that are surely silent are one step of the trellis each, which changes no result. What a path *loses* is
@@ -72,6 +73,7 @@ def align(log_probs: NDArray[np.float32], tokens: Sequence[int], vocabulary: Voc
     kinds[0] = kinds[-1] = 1
     if vocabulary.delimiter_id is not None:
         kinds[1:] |= wanted == vocabulary.delimiter_id
+    kinds[:-1] |= np.isin(wanted, vocabulary.mark_ids)
     may_skip = np.zeros(2 * wanted.size + 1, bool)
     may_skip[3::2] = wanted[1:] != wanted[:-1]
     bound = FIRST_BOUND

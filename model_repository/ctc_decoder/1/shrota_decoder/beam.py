@@ -5,11 +5,16 @@ here in such a way that
 
 * special tokens count as the blank, as in greedy decoding: no reading has one;
 * frames that cannot change anything are left out: where no token but the blank may extend a beam, the second and all
-  further frames in a row only add the same number to every beam. That number is added at the end, so the result is the
-  same;
+  further frames in a row only add the same number to every beam. That number is added at the end, so a score changes by
+  rounding alone, less than 0.001, and only readings that are no further apart can change places;
+* in a reading no word but the first begins with a combining mark: the rule of ``marks.py`` is applied to the texts that
+  the search has found, and texts that become one reading are one, of the sum of their weights. Language model and
+  hotwords have weighed the words as they were before;
 * with a language model, what ends in a delimiter or says nothing is not charged for an empty unknown word, as the
-  library would: behind the last frame whose best token is a letter a delimiter counts as the blank, and where there is
-  no such frame nothing is said.
+  library would: behind the last frame whose best token is a letter a delimiter counts as the blank;
+* with a language model, where no frame's best token is a letter, nothing is said, and nothing is searched: the only
+  reading is the empty one, and its score is the log of the probability of all paths without a letter. The library's own
+  score of the empty text holds the charge for an unknown word, which any known word would undercut.
 """
 
 import threading
@@ -23,6 +28,7 @@ from numpy.typing import NDArray
 
 from shrota_decoder.errors import RequestRefusedError, SettingsError
 from shrota_decoder.language_model import LanguageModel
+from shrota_decoder.marks import attach_marks
 from shrota_decoder.parameters import Parameters
 from shrota_decoder.settings import Settings
 from shrota_decoder.vocabulary import Vocabulary
@@ -72,8 +78,10 @@ class BeamSearch:
         """Whether there is one, and the library to load it."""
         return self.language_model is not None and ctc_beam_decoder is not None
 
-    def prepare(self, parameters: Parameters) -> None:
-        """Loads what a search with these parameters needs.
+    def prepare(self, parameters: Parameters) -> Any:
+        """Loads what a search with these parameters needs, and gives it: the library's decoder.
+
+        Whoever holds it can search with it though other weights have taken its place among those that are kept.
 
         Raises:
             RequestRefusedError: The library is not installed, or the request weighs a language model and none is there.
@@ -89,10 +97,14 @@ class BeamSearch:
                 "parameters `lm_weight` and `word_score` need a language model, and this server has none: "
                 "install one with `shrota export lm FILE`, or send `lm_weight` 0"
             )
-        self._decoder(parameters)
+        return self._decoder(parameters)
 
     def search(
-        self, log_probs: NDArray[np.float32], parameters: Parameters, hotwords: Mapping[str, float]
+        self,
+        log_probs: NDArray[np.float32],
+        parameters: Parameters,
+        hotwords: Mapping[str, float],
+        prepared: Any = None,
     ) -> list[Reading]:
         """The best readings, the best one first; none where the search finds nothing.
 
@@ -103,11 +115,17 @@ class BeamSearch:
             log_probs: Natural log of the token probabilities, [frames, vocabulary], at least one frame.
             parameters: ``beam_width``, ``lm_weight``, ``word_score`` and ``n_best`` count here.
             hotwords: Words as the vocabulary spells them, and what each adds to a reading, above 0.
+            prepared: What ``prepare`` gave for these parameters; without it, it is looked up, or loaded again.
         """
-        decoder, has_lm = self._decoder(parameters), self._has_lm(parameters)
-        columns = self._columns(log_probs, fold_tail=has_lm)
-        if columns is None:
-            return [Reading((), 0.0)]
+        decoder = self._decoder(parameters) if prepared is None else prepared
+        has_lm = self._has_lm(parameters)
+        columns = self._columns(log_probs)
+        if has_lm:
+            letters = np.flatnonzero(np.isin(log_probs.argmax(axis=1), self._letter_ids))
+            silent_from = int(letters[-1]) + 1 if letters.size else 0
+            fold_delimiters(columns[silent_from:])
+            if silent_from == 0:
+                return [Reading((), float(columns[:, BLANK].sum(dtype=np.float64)))]
         kept, constant = thin(columns, self._settings.token_min_log_prob)
         scores: dict[str, float] = {}
         for weight in sorted(set(hotwords.values())) or [0.0]:
@@ -124,34 +142,32 @@ class BeamSearch:
                 found = [hotwords[word] for word in text.split(" ") if word in hotwords]
                 corrected = score + sum(boost - (weight if boost >= weight else 0.0) for boost in found)
                 scores[text] = max(scores.get(text, -np.inf), corrected)
-        ranked = sorted(scores.items(), key=lambda item: -item[1])[: parameters.n_best]
-        return [Reading(tuple(text.split(" ") if text else ()), score + constant) for text, score in ranked]
+        weights: dict[tuple[str, ...], float] = {}
+        for text, score in scores.items():
+            spoken = attach_marks(text.split(" ") if text else ())
+            weights[spoken] = float(np.logaddexp(weights.get(spoken, -np.inf), score))
+        ranked = sorted(weights.items(), key=lambda item: -item[1])[: parameters.n_best]
+        return [Reading(spoken, score + constant) for spoken, score in ranked]
 
     def _has_lm(self, parameters: Parameters) -> bool:
         return self.language_model is not None and parameters.lm_weight > 0
 
-    def _columns(self, log_probs: NDArray[np.float32], *, fold_tail: bool) -> NDArray[np.float32] | None:
-        """Log-probabilities of blank, delimiter and letters, [frames, 2 + letters]; None where nothing is said."""
+    def _columns(self, log_probs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Normalised log-probabilities of blank, delimiter and letters, [frames, 2 + letters]."""
         finite = np.maximum(log_probs, LEAST_LOG_PROB)
         columns = np.full((log_probs.shape[0], len(self._labels)), LEAST_LOG_PROB, np.float32)
         columns[:, BLANK] = log_sum_exp(finite[:, self._silent_ids])[:, 0]
         if self._vocabulary.delimiter_id is not None:
             columns[:, DELIMITER] = finite[:, self._vocabulary.delimiter_id]
         columns[:, 2:] = finite[:, self._letter_ids]
-        if fold_tail:
-            spoken = np.flatnonzero(np.isin(log_probs.argmax(axis=1), self._letter_ids))
-            if spoken.size == 0:
-                return None
-            tail = columns[spoken[-1] + 1 :]
-            tail[:, BLANK] = np.logaddexp(tail[:, BLANK], tail[:, DELIMITER])
-            tail[:, DELIMITER] = LEAST_LOG_PROB
         normalized: NDArray[np.float32] = columns - log_sum_exp(columns)
         return normalized
 
     def _decoder(self, parameters: Parameters) -> Any:
         """The library's decoder for the weights, loaded if it is not there; the least recently used one makes room.
 
-        The library fixes the weights when it loads the language model, so each pair of them is a copy of it.
+        The library fixes the weights when it loads the language model, so each pair of them is a copy of it. In
+        memory are the ``lm_copies`` that are kept, and others for as long as a search or its caller holds them.
         """
         key = (parameters.lm_weight, parameters.word_score) if self._has_lm(parameters) else None
         with self._lock:
@@ -191,6 +207,12 @@ def log_sum_exp(values: NDArray[np.float32]) -> NDArray[np.float32]:
     highest = values.max(axis=1, keepdims=True)
     sums: NDArray[np.float32] = highest + np.log(np.exp(values - highest).sum(axis=1, keepdims=True))
     return sums
+
+
+def fold_delimiters(columns: NDArray[np.float32]) -> None:
+    """Makes the delimiter count as the blank, in place, in columns of [frames, 2 + letters]."""
+    columns[:, BLANK] = np.logaddexp(columns[:, BLANK], columns[:, DELIMITER])
+    columns[:, DELIMITER] = LEAST_LOG_PROB
 
 
 def thin(columns: NDArray[np.float32], token_min_log_prob: float) -> tuple[NDArray[np.float32], float]:

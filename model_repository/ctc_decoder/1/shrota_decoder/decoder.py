@@ -3,6 +3,7 @@
 import heapq
 import itertools
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from shrota_decoder.beam import BeamSearch, Reading
 from shrota_decoder.errors import RequestCancelledError
 from shrota_decoder.hotwords import weigh
 from shrota_decoder.language_model import LanguageModel
+from shrota_decoder.marks import attach_marks
 from shrota_decoder.parameters import Parameters, read_parameters
 from shrota_decoder.result import Alternative, Result
 from shrota_decoder.segments import segment_starts
@@ -29,10 +31,12 @@ class Decoder:
         self.beams = BeamSearch(vocabulary, language_model, settings)
         self._longest = max(1, int(settings.segment_seconds / vocabulary.frame_seconds))
 
-    def prepare(self, parameters: Parameters) -> None:
-        """Loads what decoding with these parameters needs; errors are those of ``BeamSearch.prepare``."""
-        if parameters.beam_width > 1:
-            self.beams.prepare(parameters)
+    def prepare(self, parameters: Parameters) -> Any:
+        """Loads what decoding with these parameters needs, and gives it, None for greedy decoding.
+
+        Errors are those of ``BeamSearch.prepare``.
+        """
+        return self.beams.prepare(parameters) if parameters.beam_width > 1 else None
 
     def preload(self) -> None:
         """Loads the language model with the default weights, so that the first request need not wait for it.
@@ -55,6 +59,7 @@ class Decoder:
         duration: float,
         parameters: Parameters,
         is_cancelled: Callable[[], bool] = lambda: False,
+        prepared: Any = None,
     ) -> Result:
         """One utterance's transcript.
 
@@ -63,6 +68,7 @@ class Decoder:
             duration: Seconds of audio.
             parameters: What the request asks for; it has been prepared for.
             is_cancelled: Whether nobody waits for it any more; asked before each segment of a beam search.
+            prepared: What ``prepare`` gave for these parameters; all segments are searched with it.
 
         Raises:
             RequestCancelledError: It was cancelled.
@@ -73,13 +79,14 @@ class Decoder:
         hotwords = weigh(parameters.hotwords, parameters.hotword_weight, self._vocabulary)
         if log_probs.shape[0] == 0:
             return greedy.decode(log_probs, duration, self._vocabulary)
+        prepared = self.prepare(parameters) if prepared is None else prepared
         starts = segment_starts(log_probs, self._longest, self._vocabulary)
         segments = [log_probs[start:end] for start, end in itertools.pairwise([*starts, log_probs.shape[0]])]
         readings = []
         for segment in segments:
             if is_cancelled():
                 raise RequestCancelledError("the request was cancelled")
-            readings.append(self.beams.search(segment, parameters, hotwords) or [Reading((), 0.0)])
+            readings.append(self.beams.search(segment, parameters, hotwords, prepared) or [Reading((), 0.0)])
         path = self._align(segments, [each[0].words for each in readings])
         result = greedy.describe(log_probs, path, duration, self._vocabulary)
         if parameters.n_best == 1:
@@ -102,7 +109,7 @@ class Decoder:
 
 
 def join(segments: list[list[Reading]], n_best: int, *, spaced: bool) -> list[Reading]:
-    """The best readings of a whole out of those of its segments, best first.
+    """The best readings of a whole out of those of its segments, best first; marks are joined across segments too.
 
     Args:
         segments: At least one reading for each segment, best first.
@@ -113,7 +120,7 @@ def join(segments: list[list[Reading]], n_best: int, *, spaced: bool) -> list[Re
     for segment in segments:
         scores: dict[tuple[str, ...], float] = {}
         for left, right in itertools.product(joined, segment):
-            words = (*left.words, *right.words)
+            words = attach_marks((*left.words, *right.words))
             scores[words] = max(scores.get(words, -np.inf), left.score + right.score)
         best = heapq.nlargest(n_best, scores.items(), key=lambda item: item[1])
         joined = [Reading(words, score) for words, score in best]

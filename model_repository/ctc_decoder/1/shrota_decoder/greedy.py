@@ -1,8 +1,9 @@
 """Greedy CTC decoding: the best token of every frame, repeats joined, blanks dropped.
 
 Graves et al., "Connectionist Temporal Classification", ICML 2006, section 3.2 (best path decoding). Tokens, repeats and
-word delimiters are treated as ``Wav2Vec2CTCTokenizer`` of Hugging Face treats them, with two differences that keep a
-transcript clean: special tokens (``<s>``, ``<unk>``, ...) are left out, and several delimiters in a row are one space.
+word delimiters are treated as ``Wav2Vec2CTCTokenizer`` of Hugging Face treats them, with three differences that keep a
+transcript clean: special tokens (``<s>``, ``<unk>``, ...) are left out, several delimiters in a row are one space, and
+those before a combining mark are silence (``marks.py``).
 
 Times and confidences, in every mode of decoding, are those of a path, one token per frame: here the best path, of a
 beam's text the most probable path that says it (``alignment.py``).
@@ -11,8 +12,9 @@ beam's text the most probable path that says it (``alignment.py``).
   time from ``f * frame_seconds`` to ``(f + 1) * frame_seconds``. CTC peaks: a token may be shorter than its sound.
 * A *word* starts with its first token and ends with its last; both are clipped to the duration of the audio.
 * The *confidence of a token* is the largest probability it has within its run; that of a *word* the geometric mean of
-  its tokens' and that of an *utterance* the geometric mean of all its tokens', delimiters among them. An utterance
-  without a token has the geometric mean of the blank's probability over its frames; one without a frame has 0.
+  its tokens' and that of an *utterance* the geometric mean of all its tokens', delimiters between words among them. An
+  utterance without a token has the geometric mean of the blank's probability over its frames; one without a frame has
+  0.
 """
 
 import itertools
@@ -21,6 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from shrota_decoder.marks import cut_marks_off
 from shrota_decoder.result import Result, Word
 from shrota_decoder.vocabulary import Vocabulary
 
@@ -36,7 +39,7 @@ class Runs:
 
 
 def collapse(log_probs: NDArray[np.float32], path: NDArray[np.int64], vocabulary: Vocabulary) -> Runs:
-    """The runs of a path.
+    """The runs of an utterance's path.
 
     Args:
         log_probs: Natural log of the token probabilities, [frames, vocabulary], at least one frame.
@@ -48,6 +51,7 @@ def collapse(log_probs: NDArray[np.float32], path: NDArray[np.int64], vocabulary
     peaks = np.maximum.reduceat(log_probs[np.arange(path.size), path], first_frames)
     token_ids = path[first_frames]
     kept = ~np.isin(token_ids, list(vocabulary.special_ids))
+    kept[kept] = ~cut_marks_off(token_ids[kept], vocabulary.delimiter_id, vocabulary.mark_ids)
     return Runs(token_ids[kept], first_frames[kept], last_frames[kept], peaks[kept].astype(np.float64))
 
 

@@ -80,6 +80,13 @@ class _Reader:
         return int(value)
 
 
+def usable_processors() -> int:
+    """The processors that this process may run on, where the system tells (Linux); else all there are, at least one."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def read_settings(parameters: Mapping[str, str]) -> Settings:
     """Checks the model's parameters; those that are missing get ``DEFAULTS``.
 
@@ -104,7 +111,7 @@ def read_settings(parameters: Mapping[str, str]) -> Settings:
         unknown_word_log10_prob=read.number("unknown_word_log10_prob", -100, 0),
         segment_seconds=read.number("segment_seconds", 1, 600),
         lm_copies=read.count("lm_copies", 1, 64),
-        threads=read.count("threads", 0, 256) or os.cpu_count() or 1,
+        threads=read.count("threads", 0, 256) or usable_processors(),
     )
 
 

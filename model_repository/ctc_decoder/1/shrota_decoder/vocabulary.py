@@ -5,7 +5,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from shrota_decoder.errors import SettingsError
+from shrota_decoder.marks import begins_with_mark
 
 
 class VocabularyError(SettingsError):
@@ -61,6 +65,11 @@ class Vocabulary:
         """The tokens that words are spelled with, and their ids."""
         silent = {*self.special_ids, self.delimiter_id}
         return {token: index for index, token in enumerate(self.tokens) if index not in silent}
+
+    @cached_property
+    def mark_ids(self) -> NDArray[np.int64]:
+        """The letters that begin with a combining mark, as ids in ascending order, [marks]."""
+        return np.array(sorted(index for token, index in self.letters.items() if begins_with_mark(token)), np.int64)
 
     def spell(self, word: str) -> list[int] | None:
         """The fewest tokens that make up ``word``, as ids; None where it cannot be spelled."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks import beams, decoder, memory, mixed, overhead, realtime
+from benchmarks import beams, blanks, decoder, memory, mixed, overhead, realtime
 from benchmarks.machine import Machine
 from benchmarks.result import Result
 from benchmarks.speech import all_speech
@@ -36,7 +36,7 @@ def main() -> None:
     """Runs what was asked for, all by default."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--only", choices=["overhead", "realtime", "mixed", "memory", "decoder", "beams"], action="append"
+        "--only", choices=["overhead", "realtime", "mixed", "memory", "decoder", "beams", "blanks"], action="append"
     )
     parser.add_argument("--output", type=Path, help="the page; its numbers go beside it as JSON")
     arguments = parser.parse_args()
@@ -55,6 +55,9 @@ def main() -> None:
             exported("large", large_checkpoint()),
             ROOT / "samples" / "manifest.jsonl",
             speech,
+        ),
+        "blanks": lambda: blanks.measure(
+            exported("small", ROOT / "models" / "hindi-small"), ROOT / "samples" / "manifest.jsonl"
         ),
     }
     machine = Machine.here()

@@ -1,12 +1,12 @@
 """Compares two C++ beam searches: ctc-beam-decoder, which the decoder uses, and flashlight-text.
 
     pip install --constraint constraints.txt flashlight-text
-    python -m benchmarks.decoders [REPOSITORY]
+    python -m benchmarks.decoders
 
-Both get the log-probabilities of the exported checkpoint on the samples, cut into the same segments, its language model
-and the same weights. flashlight-text only says words of its lexicon, which here is all words of the language model. The
-libraries take turns; what counts is the least processor time of the thread, which other programs disturb less than the
-time on the clock.
+Both get the log-probabilities of the bundled checkpoint on the samples in noise as loud as they are, cut into the same
+segments, its language model and the same weights. flashlight-text only says words of its lexicon, which here is all
+words of the language model. The libraries take turns; what counts is the least processor time of the thread, which
+other programs disturb less than the time on the clock.
 """
 
 import itertools
@@ -35,6 +35,7 @@ from flashlight.lib.text.decoder import (
 from flashlight.lib.text.decoder.kenlm import KenLM
 from flashlight.lib.text.dictionary import Dictionary
 
+from benchmarks.exported import Checkpoint, bundled
 from benchmarks.log_probs import LogProbs, Spoken, log_probs_of
 from benchmarks.overhead import seconds
 from scripts.repository import ROOT
@@ -219,10 +220,10 @@ def table(rows: Sequence[Row], spoken: Sequence[Spoken]) -> str:
 
 
 @click.command()
-@click.argument("repository", type=click.Path(path_type=Path), default=ROOT / "model_repository")
 @click.option("--rounds", type=int, default=15, show_default=True)
-def main(*, repository: Path, rounds: int) -> None:
-    """Prints the comparison."""
+def main(*, rounds: int) -> None:
+    """Exports the bundled checkpoint and prints the comparison."""
+    repository = bundled()
     spoken = log_probs_of(repository, ROOT / "samples" / "manifest.jsonl")
     folder = repository / "ctc_decoder" / "1"
     loading_s = {"ctc-beam-decoder": seconds(lambda: ours(repository, 2)), "flashlight-text": 0.0}
@@ -240,6 +241,7 @@ def main(*, repository: Path, rounds: int) -> None:
     segments = segments_of(spoken, flashlight.vocabulary)
     measure(rows, segments, rounds)
     versions = {name: version(name) for name in ("ctc-beam-decoder", "flashlight-text", "numpy")}
+    print(Checkpoint.of(repository).line())
     print(f"{datetime.now(UTC).date()}; {os.cpu_count()} cores, {platform.machine()}, CPU; {json.dumps(versions)}")
     print(f"loading, s: {json.dumps({name: round(value, 2) for name, value in loading_s.items()})}")
     print("\n".join(unlisted_words(repository, spoken, segments)))

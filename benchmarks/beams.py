@@ -2,7 +2,7 @@
 
 import hashlib
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -86,9 +86,14 @@ def widths(
             engine_ms.append(1000 * one_s / ENGINE_SECONDS)
             for width, cost in grown_ms.items():
                 costs[width].append(cost)
+    return costs_beside(engine_ms, costs)
+
+
+def costs_beside(engine_ms: Sequence[float], costs: Mapping[int, Sequence[float]]) -> list[Figure]:
+    """Of the costs of each width in each round, and of the engine's in the same rounds, in ms per s of audio."""
     unit = "ms per s of audio"
     figures = [Figure("the large engine", statistics.median(engine_ms), unit, note=spread(engine_ms))]
-    for width in WIDTHS:
+    for width in costs:
         name = "greedy" if width == 1 else f"beam of {width}"
         figures.append(Figure(name, statistics.median(costs[width]), unit, note=spread(costs[width])))
     for width, bar in ((1, GREEDY_BAR), (32, BEAM_BAR)):
@@ -102,19 +107,22 @@ def widths(
 
 def concurrency(name: str, send: Callable[[LogProbs], object], pieces: Sequence[LogProbs], rounds: int) -> list[Figure]:
     """How much more is decoded in the same time by ``CLIENTS`` at a time than one at a time, and the control."""
-    one_s, many_s, gains, controls, shares = [], [], [], [], []
+    times = []
     for number in range(rounds + 1):
-        alone = seconds(lambda: run(send, pieces, 1))
-        together = seconds(lambda: run(send, pieces, CLIENTS))
+        alone_s = seconds(lambda: run(send, pieces, 1))
+        together_s = seconds(lambda: run(send, pieces, CLIENTS))
         control = seconds(lambda: run(digest, pieces, 1)) / seconds(lambda: run(digest, pieces, CLIENTS))
         if number:
-            one_s.append(alone)
-            many_s.append(together)
-            gains.append(alone / together)
-            controls.append(control)
-            shares.append(alone / together / control)
-    audio_s = len(pieces) * PIECE_SECONDS
-    rates = [[audio_s / each for each in times] for times in (one_s, many_s)]
+            times.append((alone_s, together_s, control))
+    return gains_of(name, times, len(pieces) * PIECE_SECONDS)
+
+
+def gains_of(name: str, times: Sequence[tuple[float, float, float]], audio_s: float) -> list[Figure]:
+    """Of (seconds one at a time, seconds ``CLIENTS`` at a time, gain of the control) of each round."""
+    one_s, many_s, controls = zip(*times, strict=True)
+    gains = [one / many for one, many, _ in times]
+    shares = [one / many / control for one, many, control in times]
+    rates = [[audio_s / each for each in taken] for taken in (one_s, many_s)]
     return [
         Figure(f"{name}, one at a time", statistics.median(rates[0]), "audio s/s", note=spread(rates[0])),
         Figure(f"{name}, {CLIENTS} at a time", statistics.median(rates[1]), "audio s/s", note=spread(rates[1])),

@@ -8,21 +8,13 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks import beams, decoder, memory, mixed, overhead, realtime
+from benchmarks import beams, blanks, decoder, memory, mixed, overhead, realtime
+from benchmarks.exported import CACHE, Checkpoint, bundled, exported
 from benchmarks.machine import Machine
 from benchmarks.result import Result
 from benchmarks.speech import all_speech
-from scripts.repository import ROOT, export, shrota
+from scripts.repository import ROOT, shrota
 from shrota_client.errors import ShrotaError
-
-CACHE = ROOT / ".cache" / "bench"
-
-
-def exported(name: str, checkpoint: Path) -> Path:
-    """A model repository of the benchmarks' own that holds this checkpoint."""
-    repository = CACHE / name
-    export(str(checkpoint), repository)
-    return repository
 
 
 def large_checkpoint() -> Path:
@@ -36,40 +28,43 @@ def main() -> None:
     """Runs what was asked for, all by default."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--only", choices=["overhead", "realtime", "mixed", "memory", "decoder", "beams"], action="append"
+        "--only", choices=["overhead", "realtime", "mixed", "memory", "decoder", "beams", "blanks"], action="append"
     )
     parser.add_argument("--output", type=Path, help="the page; its numbers go beside it as JSON")
     arguments = parser.parse_args()
     output = arguments.output or (CACHE if arguments.only else ROOT / "docs" / "benchmarks") / "cpu.md"
+    small = bundled()
     speech = all_speech(ROOT / "samples" / "manifest.jsonl")
     benchmarks: dict[str, Callable[[], Result]] = {
         "overhead": lambda: overhead.measure(exported("large", large_checkpoint()), speech),
-        "realtime": lambda: realtime.measure(exported("small", ROOT / "models" / "hindi-small"), speech),
-        "mixed": lambda: mixed.measure(exported("small", ROOT / "models" / "hindi-small"), speech),
-        "memory": lambda: memory.measure(exported("small", ROOT / "models" / "hindi-small"), speech),
-        "decoder": lambda: decoder.measure(
-            exported("small", ROOT / "models" / "hindi-small"), ROOT / "samples" / "manifest.jsonl"
-        ),
+        "realtime": lambda: realtime.measure(small, speech),
+        "mixed": lambda: mixed.measure(small, speech),
+        "memory": lambda: memory.measure(small, speech),
+        "decoder": lambda: decoder.measure(small, ROOT / "samples" / "manifest.jsonl"),
         "beams": lambda: beams.measure(
-            exported("small", ROOT / "models" / "hindi-small"),
+            small,
             exported("large", large_checkpoint()),
             ROOT / "samples" / "manifest.jsonl",
             speech,
         ),
+        "blanks": lambda: blanks.measure(small, ROOT / "samples" / "manifest.jsonl"),
     }
-    machine = Machine.here()
+    machine, checkpoint = Machine.here(), Checkpoint.of(small)
     results = []
     for name in arguments.only or benchmarks:
         print(f"measuring: {name}", file=sys.stderr, flush=True)
         results.append(benchmarks[name]())
         print(results[-1].markdown(), flush=True)
     command = "`make bench`" if not arguments.only else "`make bench`, in part"
-    page = "\n".join(
-        ["# Benchmarks on a CPU", "", f"{command}; {machine.line()}.", "", *[r.markdown() for r in results]]
-    )
+    head = f"{command}; the bundled {checkpoint.line()}; {machine.line()}."
+    page = "\n".join(["# Benchmarks on a CPU", "", head, "", *[result.markdown() for result in results]])
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(page, encoding="utf-8")
-    content = {"machine": asdict(machine), "results": [asdict(result) for result in results]}
+    content = {
+        "machine": asdict(machine),
+        "checkpoint": asdict(checkpoint),
+        "results": [asdict(result) for result in results],
+    }
     output.with_suffix(".json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     missed = [figure.name for result in results for figure in result.figures if figure.met is False]
     if missed:

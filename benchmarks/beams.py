@@ -2,8 +2,7 @@
 
 import hashlib
 import statistics
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,16 +10,14 @@ from typing import Any
 import numpy as np
 from tritonclient.grpc import InferenceServerClient, InferInput
 
-from benchmarks.log_probs import LogProbs, cut, log_probs_of, read_decoder
+from benchmarks.log_probs import LogProbs, cut, log_probs_of
 from benchmarks.metrics import differences, read_metrics
 from benchmarks.overhead import bare_session, seconds
 from benchmarks.result import Figure, Result, at_least, at_most
 from benchmarks.speech import RATE, Audio
-from shrota_decoder import beam
-from shrota_decoder.parameters import Parameters
 from shrota_server import TritonServer
 
-WIDTHS = (1, 8, 16, 32, 64, 100)
+WIDTHS = (1, 8, 16, 32, 64, 100, 500)
 GREEDY_BAR, BEAM_BAR, SCALING_BAR = 1.0, 15.0, 0.8
 CLIENTS = 16
 PIECES = 64
@@ -29,6 +26,7 @@ PIECE_SECONDS = 10
 ROUNDS = 7
 ENGINE_SECONDS = 10
 BLOCK = bytes(1_000_000)
+IN_NOISE = "`samples/` in white noise as loud as they are (of the clean ones it is too sure for more than one reading)"
 LOADS: dict[str, dict[str, Any]] = {
     "beam of 32": {"beam_width": 32},
     "beam of 500, no language model": {"beam_width": 500, "lm_weight": 0},
@@ -49,17 +47,14 @@ def measure(repository: Path, large: Path, manifest: Path, speech: Audio, rounds
         )
         for name, parameters in LOADS.items():
             figures += concurrency(name, sender(client, parameters), pieces, rounds)
-    figures += left_out(repository, pieces[:CLIENTS], rounds)
     return Result(
         "Beam searches: their cost beside the large engine, and many at a time",
-        f"Log-probabilities of the bundled checkpoint on `samples/`, in pieces of {PIECE_SECONDS} s, straight to "
+        f"Log-probabilities of the bundled checkpoint on {IN_NOISE}, in pieces of {PIECE_SECONDS} s, straight to "
         f"`ctc_decoder`. Widths: {CLIENTS} pieces one after the other, the decoder's own time by its metrics, with the "
         "bundled language model, times and confidences included; the large engine is the published architecture with "
         f"random weights, bare ONNX Runtime on all cores, {ENGINE_SECONDS} s of audio. At a time: {PIECES} pieces by "
         f"one client and by {CLIENTS}, on the clock. The control is native code that needs no lock, by one thread and "
-        f"by {CLIENTS} in the same round: what the cores had to give. Left out: the "
-        f"search of {CLIENTS} pieces without Triton, with and without the frames that are surely blank, processor "
-        f"time. {rounds} rounds, all in turns; medians.",
+        f"by {CLIENTS} in the same round: what the cores had to give. {rounds} rounds, all in turns; medians.",
         figures,
     )
 
@@ -91,9 +86,14 @@ def widths(
             engine_ms.append(1000 * one_s / ENGINE_SECONDS)
             for width, cost in grown_ms.items():
                 costs[width].append(cost)
+    return costs_beside(engine_ms, costs)
+
+
+def costs_beside(engine_ms: Sequence[float], costs: Mapping[int, Sequence[float]]) -> list[Figure]:
+    """Of the costs of each width in each round, and of the engine's in the same rounds, in ms per s of audio."""
     unit = "ms per s of audio"
     figures = [Figure("the large engine", statistics.median(engine_ms), unit, note=spread(engine_ms))]
-    for width in WIDTHS:
+    for width in costs:
         name = "greedy" if width == 1 else f"beam of {width}"
         figures.append(Figure(name, statistics.median(costs[width]), unit, note=spread(costs[width])))
     for width, bar in ((1, GREEDY_BAR), (32, BEAM_BAR)):
@@ -107,19 +107,22 @@ def widths(
 
 def concurrency(name: str, send: Callable[[LogProbs], object], pieces: Sequence[LogProbs], rounds: int) -> list[Figure]:
     """How much more is decoded in the same time by ``CLIENTS`` at a time than one at a time, and the control."""
-    one_s, many_s, gains, controls, shares = [], [], [], [], []
+    times = []
     for number in range(rounds + 1):
-        alone = seconds(lambda: run(send, pieces, 1))
-        together = seconds(lambda: run(send, pieces, CLIENTS))
+        alone_s = seconds(lambda: run(send, pieces, 1))
+        together_s = seconds(lambda: run(send, pieces, CLIENTS))
         control = seconds(lambda: run(digest, pieces, 1)) / seconds(lambda: run(digest, pieces, CLIENTS))
         if number:
-            one_s.append(alone)
-            many_s.append(together)
-            gains.append(alone / together)
-            controls.append(control)
-            shares.append(alone / together / control)
-    audio_s = len(pieces) * PIECE_SECONDS
-    rates = [[audio_s / each for each in times] for times in (one_s, many_s)]
+            times.append((alone_s, together_s, control))
+    return gains_of(name, times, len(pieces) * PIECE_SECONDS)
+
+
+def gains_of(name: str, times: Sequence[tuple[float, float, float]], audio_s: float) -> list[Figure]:
+    """Of (seconds one at a time, seconds ``CLIENTS`` at a time, gain of the control) of each round."""
+    one_s, many_s, controls = zip(*times, strict=True)
+    gains = [one / many for one, many, _ in times]
+    shares = [one / many / control for one, many, control in times]
+    rates = [[audio_s / each for each in taken] for taken in (one_s, many_s)]
     return [
         Figure(f"{name}, one at a time", statistics.median(rates[0]), "audio s/s", note=spread(rates[0])),
         Figure(f"{name}, {CLIENTS} at a time", statistics.median(rates[1]), "audio s/s", note=spread(rates[1])),
@@ -127,50 +130,6 @@ def concurrency(name: str, send: Callable[[LogProbs], object], pieces: Sequence[
         Figure(f"{name}, the control", statistics.median(controls), note=spread(controls)),
         at_least(f"{name}, over the control", statistics.median(shares), SCALING_BAR, note=spread(shares)),
     ]
-
-
-def left_out(repository: Path, pieces: Sequence[LogProbs], rounds: int) -> list[Figure]:
-    """What leaving out surely blank frames saves of the search alone: processor time, so that neighbours count less."""
-    decoder = read_decoder(repository)
-    original = beam.thin
-
-    def search_ms(parameters: Parameters, thin: Any) -> float:
-        beam.thin = thin
-        started = time.thread_time()
-        try:
-            for piece in pieces:
-                decoder.beams.search(piece, parameters, {})
-        finally:
-            beam.thin = original
-        return 1000 * (time.thread_time() - started) / (len(pieces) * PIECE_SECONDS)
-
-    frames = {"all": 0, "kept": 0}
-
-    def count(columns: LogProbs, token_min_log_prob: float) -> tuple[LogProbs, float]:
-        kept, constant = original(columns, token_min_log_prob)
-        frames["all"] += columns.shape[0]
-        frames["kept"] += kept.shape[0]
-        return kept, constant
-
-    def keep_all(columns: LogProbs, token_min_log_prob: float) -> tuple[LogProbs, float]:  # noqa: ARG001 - thin's
-        return columns, 0.0
-
-    figures = []
-    for name, values in LOADS.items():
-        parameters = decoder.read_parameters(values)
-        decoder.prepare(parameters)
-        search_ms(parameters, count)
-        pairs = [(search_ms(parameters, keep_all), search_ms(parameters, original)) for _ in range(rounds)]
-        saved = [100 * (1 - thinned / whole) for whole, thinned in pairs]
-        whole, thinned = (statistics.median(times) for times in zip(*pairs, strict=True))
-        unit = "ms per s of audio"
-        figures += [
-            Figure(f"{name}: search of all frames", whole, unit),
-            Figure(f"{name}: search without surely blank ones", thinned, unit),
-            Figure(f"{name}: time of the search saved", statistics.median(saved), "%", note=spread(saved)),
-        ]
-    share = 100 * (1 - frames["kept"] / frames["all"])
-    return [Figure("frames left out of the search", share, "%"), *figures]
 
 
 def sender(client: InferenceServerClient, parameters: dict[str, Any]) -> Callable[[LogProbs], object]:

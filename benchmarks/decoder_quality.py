@@ -16,10 +16,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.exported import Checkpoint, exported
 from benchmarks.hotwords import Detection, Lexicon, detect, rare_words, words_not_said
 from benchmarks.machine import Machine
 from benchmarks.quality_page import page
-from scripts.repository import ROOT, export
+from scripts.repository import ROOT
 from shrota_client import AsyncClient, Decoding, LogProbs, ManifestError, RequestError, ShrotaError
 from shrota_client.manifest import read_manifest
 from shrota_client.score import Score
@@ -211,12 +212,6 @@ def check(manifests: Sequence[Path]) -> None:
             raise ManifestError(f"there is no {manifest}: {remedy}")
 
 
-def checkpoint_of(repository: Path) -> dict[str, Any]:
-    """Name and hash of what the repository was exported from."""
-    content = json.loads((repository / "acoustic_onnx" / "1" / "manifest.json").read_text(encoding="utf-8"))
-    return {name: content["checkpoint"][name] for name in ("name", "sha256")}
-
-
 def main() -> None:
     """Measures and writes the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -228,14 +223,13 @@ def main() -> None:
     arguments = parser.parse_args()
     check([arguments.development, *arguments.sets])
     plan = Plan(beam_width=arguments.beam_width)
-    repository = ROOT / ".cache" / "bench" / "quality"
-    export(arguments.checkpoint, repository)
+    repository = exported("quality", arguments.checkpoint)
     arpa = repository / "ctc_decoder" / "1" / "lm.arpa"
     if not arpa.is_file():
         raise ManifestError(f"{arguments.checkpoint} has no lm.arpa.gz: the rare words are those that it has not seen")
     with TritonServer(repository, models=["asr", "acoustic_onnx"]) as server:
         content = asyncio.run(measure(server.grpc_url, Lexicon.read(arpa), arguments.development, arguments.sets, plan))
-    content = {"machine": asdict(Machine.here()), "checkpoint": checkpoint_of(repository), **content}
+    content = {"machine": asdict(Machine.here()), "checkpoint": asdict(Checkpoint.of(repository)), **content}
     write(arguments.output, content, page(content, Machine.here().line()))
 
 

@@ -1,4 +1,4 @@
-"""What an exported engine gives for the samples, and the decoder that reads it, without Triton."""
+"""What an exported engine gives for the samples in noise, and the decoder that reads it, without Triton."""
 
 import sys
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from benchmarks.speech import RATE, in_noise
 from scripts.repository import ROOT
 from shrota_client.audio import read_audio
 from shrota_client.manifest import read_manifest
@@ -32,15 +33,15 @@ class Spoken:
 
 
 def log_probs_of(repository: Path, manifest: Path) -> list[Spoken]:
-    """Runs the engine of a model repository over each sample as a whole."""
+    """Runs the engine of a model repository over each sample as a whole, in noise as loud as it is."""
     engine = repository / "acoustic_onnx" / "1" / "model.onnx"
     session = onnxruntime.InferenceSession(str(engine), providers=["CPUExecutionProvider"])
     spoken = []
     for utterance in read_manifest(manifest, need_text=True):
-        audio = read_audio(utterance.audio)
+        audio = in_noise(read_audio(utterance.audio))
         feed = {"AUDIO": audio[None], "NUM_SAMPLES": np.array([[audio.size]], np.int32)}
         (rows,) = session.run(["LOG_PROBS"], feed)
-        spoken.append(Spoken(str(utterance.text), rows[0], audio.size / 16000))
+        spoken.append(Spoken(str(utterance.text), rows[0], audio.size / RATE))
     return spoken
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
+from benchmarks.exported import Checkpoint
+
 COMMAND = "python -m benchmarks.decoder_quality"
 
 
@@ -13,11 +15,11 @@ def page(content: dict[str, Any], machine: str) -> str:
         content: What was measured, as the JSON beside the page has it.
         machine: Where and when, in one line.
     """
-    checkpoint = content["checkpoint"]
+    checkpoint = Checkpoint(**content["checkpoint"])
     lines = [
         "# What the decoder's ways are worth",
         "",
-        f"`{COMMAND}`; checkpoint `{checkpoint['name']}` (SHA-256 {checkpoint['sha256'][:12]}); {machine}.",
+        f"`{COMMAND}`; {checkpoint.line()}; {machine}.",
         "",
         "Error rates as `shrota score` counts them, with 95 % bootstrap intervals over utterances. Everything that",
         "could be chosen was chosen on the development set, which appears nowhere else.",

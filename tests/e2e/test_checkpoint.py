@@ -11,6 +11,7 @@ import tritonclient.grpc
 from numpy.typing import NDArray
 from transformers import AutoFeatureExtractor, AutoModelForCTC
 
+from benchmarks.speech import in_noise
 from shrota_client import Client
 from shrota_client.audio import read_audio
 from shrota_client.manifest import read_manifest
@@ -79,16 +80,18 @@ def test_texts_are_the_same_alone_and_in_any_batch(small_server: TritonServer, u
 
 def test_a_beam_with_the_checkpoints_own_language_model_hears_more_words_right(small_server: TritonServer) -> None:
     samples = read_manifest(ROOT / "samples" / "manifest.jsonl", need_text=True)
+    noisy = [in_noise(read_audio(sample.audio)) for sample in samples]  # of the clean ones it gets nearly all right
 
     def errors(**parameters: int) -> int:
         with Client(small_server.grpc_url, parameters=parameters) as client:
-            heard = [client.transcribe(sample.audio).text for sample in samples]
+            heard = [client.transcribe(audio).text for audio in noisy]
         pairs = [(str(sample.text), text) for sample, text in zip(samples, heard, strict=True)]
         return score_texts(pairs).words.edits.errors
 
     greedy = errors()
-    assert 0 < errors(beam_width=50) < 0.75 * greedy
-    assert abs(errors(beam_width=50, lm_weight=0) - greedy) <= 3
+    assert greedy > 60  # of 323: enough to compare; a checkpoint that makes fewer needs louder noise here
+    assert 0 < errors(beam_width=50) < 0.8 * greedy
+    assert abs(errors(beam_width=50, lm_weight=0) - greedy) <= 0.05 * greedy
 
 
 def test_a_beam_gives_the_same_alone_and_beside_others(small_server: TritonServer, utterances: list[Audio]) -> None:

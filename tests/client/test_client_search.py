@@ -127,6 +127,32 @@ def test_no_pair_outside_the_ranges_is_tried() -> None:
     assert space.ends_at(Weights(0.4, 0.5)) == []
 
 
+def test_the_corners_are_the_extremes_of_all_that_may_be_tried() -> None:
+    space = Space(Range(0.2, 1.34, 0.2), Range(-1, 1, 1))
+    assert space.corners(0) == [Weights(0.2, -1), Weights(0.2, 1), Weights(1.2, -1), Weights(1.2, 1)]
+    # half a step above 1.2 lies in the range, a quarter more does not
+    assert {each.lm_weight for each in space.corners(2)} == {0.2, 1.3}
+    _, tried = run(Plan(space, refinements=2), bowl(3, 5))
+    assert max(each.lm_weight for each in tried) == 1.3
+    assert Space(Range(0.5, 0.5, 1), Range(2, 2, 1)).corners(3) == [Weights(0.5, 2)]
+
+
+def test_a_plan_is_checked_greedily_without_the_model_and_at_its_corners() -> None:
+    plan = Plan(Space(Range(0.5, 1, 0.5), Range(1, 1, 1)), 0, "wer", 20, hotwords=["काशी"], hotword_weight=7)
+    favoured = {"hotwords": '["काशी"]', "hotword_weight": 7.0, "beam_width": 20, "words": False}
+    assert [each.parameters() for each in plan.checks()] == [
+        {"beam_width": 1, "words": False},
+        {**favoured, "lm_weight": 0.0},
+        {**favoured, "lm_weight": 0.5, "word_score": 1.0},
+        {**favoured, "lm_weight": 1.0, "word_score": 1.0},
+    ]
+
+
+def test_hotwords_that_are_none_are_refused_at_once() -> None:
+    with pytest.raises(ParameterError, match="a hotword is empty"):
+        Plan(hotwords=[" "])
+
+
 def test_a_single_value_is_kept_and_is_no_end() -> None:
     space = Space(Range.parse("0.5", ""), Range(0, 4, 1))
     found, tried = run(Plan(space, refinements=3), bowl(0.9, 2.2))

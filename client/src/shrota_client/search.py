@@ -6,14 +6,14 @@ The error rate over the two weights is a smooth valley with noise: a coarse grid
 
 import itertools
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import add
 from typing import Self
 
 from shrota_client.alignment import Edits
-from shrota_client.decoding import Decoding
+from shrota_client.decoding import Decoding, Hotword
 from shrota_client.errors import ParameterError
 from shrota_client.score import Score
 
@@ -79,6 +79,13 @@ class Range:
         around = (round(value + side * step, DIGITS) for side in (-1, 0, 1))
         return [each for each in dict.fromkeys(around) if each == value or self.low <= each <= self.high]
 
+    def extremes(self, refinements: int) -> list[float]:
+        """The least and the greatest value that so many refinements may try; one where they are the same."""
+        greatest = self.values()[-1]
+        for refinement in range(1, refinements + 1):
+            greatest = self.near(greatest, refinement)[-1]
+        return list(dict.fromkeys((self.values()[0], greatest)))
+
     def ends_at(self, value: float) -> bool:
         """Whether the value is the first or last of several."""
         values = self.values()
@@ -107,6 +114,11 @@ class Space:
         """All pairs of the two ranges."""
         return [Weights(*pair) for pair in itertools.product(self.lm_weights.values(), self.word_scores.values())]
 
+    def corners(self, refinements: int) -> list[Weights]:
+        """The pairs of both ranges' extremes: a server that takes these takes all that are tried."""
+        extremes = (self.lm_weights.extremes(refinements), self.word_scores.extremes(refinements))
+        return [Weights(*pair) for pair in itertools.product(*extremes)]
+
     def around(self, center: Weights, refinement: int) -> list[Weights]:
         """The pair and its neighbours, at most nine, in a grid whose steps have been halved ``refinement`` times."""
         lm_weights = self.lm_weights.near(center.lm_weight, refinement)
@@ -131,32 +143,52 @@ class Plan:
         refinements: how often the steps are halved around the best pair.
         metric: ``wer`` or ``cer``, the error rate that counts.
         beam_width: of all searches of the decoder.
+        hotwords: words or phrases that all searches favour, as in :class:`Decoding`; None for none.
+        hotword_weight: the boost of those that have none of their own.
 
     Raises:
-        ParameterError: the width is that of greedy decoding, which knows no weights.
+        ParameterError: the width is that of greedy decoding, which knows no weights; or hotwords that are none.
     """
 
     space: Space = field(default_factory=Space)
     refinements: int = 2
     metric: str = "wer"
     beam_width: int = 100
+    hotwords: Sequence[Hotword] | None = None
+    hotword_weight: float | None = None
 
     def __post_init__(self) -> None:
         if self.beam_width < 2:  # noqa: PLR2004 - 1 is greedy
             raise ParameterError(
                 f"beam_width is {self.beam_width}, but the weights are those of a beam: give 2 or more"
             )
+        self.decoding(None)  # checks the hotwords
 
     @property
     def most_trials(self) -> int:
         """How many pairs are tried at most."""
         return len(self.space.grid()) + 8 * self.refinements
 
+    @property
+    def greedy(self) -> Decoding:
+        """The settings of greedy decoding, which knows neither weights nor hotwords."""
+        return Decoding(beam_width=1, words=False)
+
     def decoding(self, weights: Weights | None) -> Decoding:
         """The decoder's settings for a pair; None does without the language model."""
-        if weights is None:
-            return Decoding(self.beam_width, lm_weight=0.0, words=False)
-        return Decoding(self.beam_width, weights.lm_weight, weights.word_score, words=False)
+        return Decoding(
+            self.beam_width,
+            lm_weight=0.0 if weights is None else weights.lm_weight,
+            word_score=None if weights is None else weights.word_score,
+            hotwords=self.hotwords,
+            hotword_weight=self.hotword_weight,
+            words=False,
+        )
+
+    def checks(self) -> list[Decoding]:
+        """Ways to decode that a server must take, so that it takes all that are tried."""
+        pairs: list[Weights | None] = [None, *self.space.corners(self.refinements)]
+        return [self.greedy, *map(self.decoding, pairs)]
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ async def hear(
     client: AsyncClient,
     utterances: Sequence[Utterance],
     concurrency: int,
-    check: Decoding | None = None,
+    checks: Sequence[Decoding] = (),
     advance: Callable[[], object] = lambda: None,
 ) -> tuple[list[Heard], list[tuple[Utterance, ShrotaError]]]:
     """Runs the acoustic model over all utterances, once.
@@ -68,15 +68,15 @@ async def hear(
         client: of the server.
         utterances: of the manifest.
         concurrency: requests on their way at once.
-        check: the first log-probabilities are decoded so before the others are waited for, because a decoder that
-            refuses these settings would only be met after everything was heard.
+        checks: the first log-probabilities are decoded in each of these ways before the others are waited for,
+            because a decoder that refuses one would only be met after everything was heard.
         advance: called behind each utterance.
 
     Returns:
         Those that were heard, and those whose audio is to blame with their errors, both in order.
 
     Raises:
-        ShrotaError: the server cannot be reached or fails, or refuses ``check``.
+        ShrotaError: the server cannot be reached or fails, or refuses one of the ``checks``.
     """
 
     async def one(utterance: Utterance) -> LogProbs | ShrotaError:
@@ -94,7 +94,7 @@ async def hear(
             if isinstance(answer, ShrotaError):
                 failed.append((utterance, answer))
             else:
-                if check is not None and not heard:
+                for check in () if heard else checks:
                     await client.decode(answer, decoding=check)
                 heard.append(Heard(utterance, answer))
             advance()
@@ -148,7 +148,7 @@ async def tune(
     async def measured(decoding: Decoding) -> Score:
         return await score_decoding(client, heard, decoding, concurrency, lambda: advance(decoding))
 
-    greedy = await measured(Decoding(beam_width=1, words=False))
+    greedy = await measured(plan.greedy)
     without_lm = await measured(plan.decoding(None))
     steps = search(plan)
     try:

@@ -44,6 +44,8 @@ def cautions(tuning: Tuning) -> list[str]:
         f"the best pair lies at the end of {option}'s range: a wider range may hold a better one"
         for option in tuning.plan.space.ends_at(tuning.found.best.weights)
     ]
+    if tuning.plan.hotwords:
+        lines.append(f"the best pair was found with hotwords ({len(tuning.plan.hotwords)}): give the same ones with it")
     without = min(_errors(tuning.greedy, tuning.plan.metric), _errors(tuning.without_lm, tuning.plan.metric))
     if _errors(tuning.found.score, tuning.plan.metric) >= without:
         lines.append("no pair makes fewer errors than decoding without the language model: set lm_weight 0")
@@ -71,6 +73,8 @@ def as_dict(tuning: Tuning) -> dict[str, Any]:
         "duration": tuning.duration,
         "metric": tuning.plan.metric,
         "beam_width": tuning.plan.beam_width,
+        "hotwords": list(tuning.plan.hotwords or ()),
+        "hotword_weight": tuning.plan.hotword_weight,
         "greedy": _rates(*edits_of(tuning.greedy)),
         "without_language_model": _rates(*edits_of(tuning.without_lm)),
         "trials": [

@@ -21,7 +21,7 @@ def tune_server(utterances: Sequence[Utterance], connection: Connection, plan: P
     The progress bars are on standard error, and only where that is a terminal.
 
     Raises:
-        ShrotaError: the server cannot be reached, fails, or refuses the first pair of the plan.
+        ShrotaError: the server cannot be reached, fails, or refuses a pair of the plan.
     """
     return asyncio.run(_tune(utterances, connection, plan, concurrency))
 
@@ -31,9 +31,8 @@ async def _tune(utterances: Sequence[Utterance], connection: Connection, plan: P
 
     hidden = not sys.stderr.isatty()
     async with connection.client() as client:
-        first = plan.decoding(plan.space.grid()[0])
         with tqdm(total=len(utterances), desc="listening", unit="file", disable=hidden, dynamic_ncols=True) as bar:
-            heard, failed = await hear(client, utterances, concurrency, first, bar.update)
+            heard, failed = await hear(client, utterances, concurrency, plan.checks(), bar.update)
         report_failures([(_source(each), Result(each.audio, error=error)) for each, error in failed], len(utterances))
         total = len(heard) * (2 + plan.most_trials)
         with tqdm(total=total, unit="utterance", disable=hidden, dynamic_ncols=True) as bar:

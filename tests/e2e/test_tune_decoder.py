@@ -117,13 +117,23 @@ def test_a_table_for_people_and_the_lines_that_use_the_best_pair(
     """What is printed can be used as it is."""
     arguments = ["--beam-width", "20", "--lm-weight", "0.75", "--word-score", "1:2:1", "--refine", "0"]
     done = shrota("tune-decoder", manifest, "--server", f"http://{tuned_server.http_url}", *arguments)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     one = scored(manifest, decoded(decoder, **BEAM, lm_weight=0.75, word_score=1))
+    assert lines[1].startswith("greedy ")
+    assert lines[2].startswith("beam without language model ")
     assert [line.split() for line in lines[:1] + lines[3:5]] == [
         ["lm_weight", "word_score", "word", "error", "rate", "character", "error", "rate"],
         f"0.75 1 {100 * one.words.value:.1f} % {100 * one.characters.value:.1f} %".split(),
         ["0.75", "2", "0.0", "%", "0.0", "%", "best"],
+    ]
+    # there is no terminal: a line for each way
+    rates = f"word error rate {100 * one.words.value:.1f} %, character error rate {100 * one.characters.value:.1f} %"
+    progress = done.stderr.splitlines()
+    assert [line.partition(":")[0] for line in progress[:2]] == ["greedy", "beam without language model"]
+    assert progress[2:] == [
+        f"lm_weight 0.75, word_score 1: {rates}",
+        "lm_weight 0.75, word_score 2: word error rate 0.0 %, character error rate 0.0 %",
     ]
     assert "best: lm_weight 0.75, word_score 2, with beam_width 20" in lines
     assert "the best pair lies at the end of --word-score's range: a wider range may hold a better one" in lines

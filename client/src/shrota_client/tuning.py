@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from shrota_client.alignment import Edits
 from shrota_client.client import AsyncClient
 from shrota_client.decoding import Decoding
 from shrota_client.errors import AudioError, ManifestError, RequestError, ShrotaError
@@ -14,7 +15,7 @@ from shrota_client.log_probs import LogProbs
 from shrota_client.manifest import Utterance
 from shrota_client.results import in_order_async
 from shrota_client.score import Score, UtteranceScore, score_utterance
-from shrota_client.search import Found, Plan, search
+from shrota_client.search import Found, Plan, edits_of, search
 from shrota_client.text import normalize
 
 
@@ -24,6 +25,15 @@ class Heard:
 
     utterance: Utterance
     log_probs: LogProbs
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One way to decode, and what it gave on the development set: all edits of words and of characters."""
+
+    decoding: Decoding
+    words: Edits
+    characters: Edits
 
 
 @dataclass(frozen=True)
@@ -43,6 +53,14 @@ class Tuning:
     greedy: Score
     without_lm: Score
     found: Found
+
+    def passes(self) -> list[Pass]:
+        """All ways to decode: greedily, without the language model, then each pair in ascending order."""
+        return [
+            Pass(self.plan.greedy, *edits_of(self.greedy)),
+            Pass(self.plan.decoding(None), *edits_of(self.without_lm)),
+            *(Pass(self.plan.decoding(each.weights), each.words, each.characters) for each in self.found.trials),
+        ]
 
 
 def check_references(utterances: Sequence[Utterance], manifest: object) -> None:
@@ -130,6 +148,8 @@ async def tune(
     plan: Plan,
     concurrency: int,
     advance: Callable[[Decoding], object] = lambda _: None,
+    *,
+    measured: Callable[[Pass], object] = lambda _: None,
 ) -> Tuning:
     """Finds the weights with which the server's decoder makes the fewest errors.
 
@@ -140,21 +160,24 @@ async def tune(
         concurrency: requests on their way at once; each pair is decoded before the next, so that the server loads the
             language model once for it.
         advance: called behind each utterance of each way to decode, with that.
+        measured: called behind each way to decode, so that what was found is not lost where a later one fails.
 
     Raises:
         ShrotaError: as :func:`score_decoding`.
     """
 
-    async def measured(decoding: Decoding) -> Score:
-        return await score_decoding(client, heard, decoding, concurrency, lambda: advance(decoding))
+    async def measure(decoding: Decoding) -> Score:
+        score = await score_decoding(client, heard, decoding, concurrency, lambda: advance(decoding))
+        measured(Pass(decoding, *edits_of(score)))
+        return score
 
-    greedy = await measured(plan.greedy)
-    without_lm = await measured(plan.decoding(None))
+    greedy = await measure(plan.greedy)
+    without_lm = await measure(plan.decoding(None))
     steps = search(plan)
     try:
         weights = next(steps)
         while True:
-            weights = steps.send(await measured(plan.decoding(weights)))
+            weights = steps.send(await measure(plan.decoding(weights)))
     except StopIteration as end:
         found: Found = end.value
     duration = sum(each.log_probs.duration for each in heard)

@@ -10,7 +10,7 @@ import click
 from shrota_client.client import CONCURRENCY
 from shrota_client.commands.options import Connection, connection, hotword_options
 from shrota_client.decoding import Decoding
-from shrota_client.errors import ParameterError
+from shrota_client.errors import ParameterError, ShrotaError
 from shrota_client.writing import STANDARD_OUTPUT, writing
 
 BEAM_WIDTH = 100
@@ -103,7 +103,7 @@ def tune_decoder(  # noqa: PLR0917 - click passes options by name
     from shrota_client.commands.tuning import tune_server  # noqa: PLC0415
     from shrota_client.manifest import read_manifest  # noqa: PLC0415
     from shrota_client.search import Plan, Range, Space  # noqa: PLC0415
-    from shrota_client.tuning import check_references  # noqa: PLC0415
+    from shrota_client.tuning import Pass, check_references  # noqa: PLC0415
 
     space = Space(Range.parse(lm_weights, "--lm-weight"), Range.parse(word_scores, "--word-score"))
     settings = connection(**options)
@@ -114,7 +114,15 @@ def tune_decoder(  # noqa: PLR0917 - click passes options by name
     settings = replace(settings, decoding=Decoding())
     utterances = read_manifest(manifest, need_text=True)
     check_references(utterances, manifest)
-    tuning = tune_server(utterances, settings, plan, concurrency)
+    measured: list[Pass] = []
+    try:
+        tuning = tune_server(utterances, settings, plan, concurrency, measured.append)
+    except (ShrotaError, KeyboardInterrupt):
+        if measured:
+            # JSON that is cut short helps nobody: standard output has the whole of it or nothing
+            with writing(STANDARD_OUTPUT):
+                click.echo(tuning_report.partial_table(measured), err=as_json)
+        raise
     with writing(STANDARD_OUTPUT):
         if as_json:
             click.echo(json.dumps(tuning_report.as_dict(tuning), ensure_ascii=False, indent=2))

@@ -2,8 +2,10 @@
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import PurePath
+
+import click
 
 from shrota_client.commands.batch import report_failures
 from shrota_client.commands.options import Connection
@@ -12,21 +14,35 @@ from shrota_client.inputs import Source
 from shrota_client.manifest import Utterance
 from shrota_client.results import Result
 from shrota_client.search import Plan
-from shrota_client.tuning import Tuning, hear, tune
+from shrota_client.tuning import Pass, Tuning, hear, tune
+from shrota_client.tuning_report import name, progress
 
 
-def tune_server(utterances: Sequence[Utterance], connection: Connection, plan: Plan, concurrency: int) -> Tuning:
+def tune_server(
+    utterances: Sequence[Utterance],
+    connection: Connection,
+    plan: Plan,
+    concurrency: int,
+    measured: Callable[[Pass], object],
+) -> Tuning:
     """Tunes the server's decoder; ends the command where recordings fail, as the weights would not be those of the set.
 
-    The progress bars are on standard error, and only where that is a terminal.
+    Progress is on standard error: bars where that is a terminal, else a line for each pair. Ctrl-C ends requests on
+    their way at once; ``measured`` has been called with each pair that came to its end.
 
     Raises:
         ShrotaError: the server cannot be reached, fails, or refuses a pair of the plan.
     """
-    return asyncio.run(_tune(utterances, connection, plan, concurrency))
+    return asyncio.run(_tune(utterances, connection, plan, concurrency, measured))
 
 
-async def _tune(utterances: Sequence[Utterance], connection: Connection, plan: Plan, concurrency: int) -> Tuning:
+async def _tune(
+    utterances: Sequence[Utterance],
+    connection: Connection,
+    plan: Plan,
+    concurrency: int,
+    measured: Callable[[Pass], object],
+) -> Tuning:
     from tqdm import tqdm  # noqa: PLC0415 - only needed here
 
     hidden = not sys.stderr.isatty()
@@ -38,10 +54,15 @@ async def _tune(utterances: Sequence[Utterance], connection: Connection, plan: P
         with tqdm(total=total, unit="utterance", disable=hidden, dynamic_ncols=True) as bar:
 
             def advance(decoding: Decoding) -> None:
-                bar.set_description_str(_name(decoding), refresh=False)
+                bar.set_description_str(name(decoding), refresh=False)
                 bar.update()
 
-            tuning = await tune(client, heard, plan, concurrency, advance)
+            def finish(each: Pass) -> None:
+                measured(each)
+                if hidden:
+                    click.echo(progress(each), err=True)
+
+            tuning = await tune(client, heard, plan, concurrency, advance, measured=finish)
             # neighbours beyond a range, and those that were tried before, were not searched
             bar.total = bar.n
     return tuning
@@ -49,11 +70,3 @@ async def _tune(utterances: Sequence[Utterance], connection: Connection, plan: P
 
 def _source(utterance: Utterance) -> Source:
     return Source(utterance.name, utterance.audio, PurePath(utterance.name))
-
-
-def _name(decoding: Decoding) -> str:
-    if decoding.beam_width == 1:
-        return "greedy"
-    if not decoding.lm_weight:
-        return "without model"
-    return f"lm_weight {decoding.lm_weight:g}, word_score {decoding.word_score:g}"

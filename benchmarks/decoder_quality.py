@@ -1,4 +1,4 @@
-"""What the decoder's ways are worth: error rates on held-out speech, and hotwords that are said and that are not.
+"""What the decoder's ways are worth: error rates on held-out speech; rare words and names, said and not, as hotwords.
 
 ``python -m benchmarks.decoder_quality`` exports the bundled checkpoint, serves it, chooses the weights on the
 development set alone, and writes ``docs/benchmarks/decoder-quality.md`` and ``.json``. The sets are those that
@@ -18,6 +18,7 @@ from typing import Any
 
 from benchmarks.hotwords import Detection, Lexicon, detect, rare_words, words_not_said
 from benchmarks.machine import Machine
+from benchmarks.names import split_names
 from benchmarks.quality_page import page
 from scripts.repository import ROOT, export
 from shrota_client import AsyncClient, Decoding, LogProbs, ManifestError, RequestError, ShrotaError
@@ -43,7 +44,7 @@ HOTWORD_WEIGHTS = (2.0, 4.0, 6.0, 8.0, 10.0, 12.0, 15.0)
 
 @dataclass(frozen=True)
 class Words:
-    """The hotwords of a set: rare words that are said in it, and as many that are not."""
+    """The hotwords of a set: words that are said in it, and others that are not."""
 
     said: list[str]
     not_said: list[str]
@@ -84,6 +85,13 @@ class Bench:
         said = [word for word in rare if await self._can_spell(word, frame)]
         return Words(said, words_not_said(references, self.lexicon, len(said)))
 
+    async def names(self, heard: Sequence[Heard]) -> Words:
+        """The names of our list, without those that the checkpoint's letters cannot spell."""
+        frame = LogProbs(heard[0].log_probs.values[:1], heard[0].log_probs.duration)
+        lists = split_names(normalize(each.utterance.text or "") for each in heard)
+        said, not_said = [[name for name in names if await self._can_spell(name, frame)] for names in lists]
+        return Words(said, not_said)
+
     async def _can_spell(self, word: str, frame: LogProbs) -> bool:
         try:
             await self.client.decode(frame, decoding=Decoding(beam_width=2, lm_weight=0.0, hotwords=[word]))
@@ -108,28 +116,42 @@ class Bench:
     async def set(self, manifest: Path, best: Decoding, hotword_weight: float) -> dict[str, Any]:
         """Everything about one held-out set."""
         heard = await self.hear(manifest)
-        words = await self.hotwords(heard)
+        words, names = await self.hotwords(heard), await self.names(heard)
         hotwords = Decoding(hotwords=words.all, hotword_weight=hotword_weight)
+        favoured = Decoding(hotwords=names.all, hotword_weight=hotword_weight)
         without = self.plan.decoding(None)
         ways = {
-            "greedy": Decoding(beam_width=1, words=False),
+            "greedy": self.plan.greedy,
             "beam": without,
             "beam, hotwords": without.updated(hotwords),
+            "beam, names": without.updated(favoured),
             "beam, language model": best,
             "beam, language model, hotwords": best.updated(hotwords),
+            "beam, language model, names": best.updated(favoured),
         }
-        rows = {}
+        if not names.said:
+            ways = {name: decoding for name, decoding in ways.items() if not name.endswith(", names")}
+        scores = {}
         for name, decoding in ways.items():
             say(f"decoding: {name}")
-            score = await self.score(heard, decoding)
-            rows[name] = {**rates(score), **hotword_fields(score, words)}
+            scores[name] = await self.score(heard, decoding)
         return {
             "name": name_of(manifest),
             "utterances": len(heard),
-            "words": sum(each.words.reference_length for each in score.utterances),
+            "words": sum(each.words.reference_length for each in scores["greedy"].utterances),
             "duration": sum(each.log_probs.duration for each in heard),
             "hotwords": asdict(words),
-            "ways": rows,
+            "ways": {
+                name: {**rates(score), **hotword_fields(score, words)}
+                for name, score in scores.items()
+                if not name.endswith(", names")
+            },
+            "names": asdict(names),
+            "name_ways": {
+                name: {**rates(score), **hotword_fields(score, names)}
+                for name, score in scores.items()
+                if not name.endswith(", hotwords")
+            },
         }
 
 
@@ -151,8 +173,6 @@ def rates(score: Score) -> dict[str, Any]:
 def hotword_fields(score: Score, words: Words) -> dict[str, Any]:
     """Recall and precision of the words that are said, and how often those that are not said were heard."""
     said: Detection = detect(score, words.said)
-    seconds = sum(each.duration or 0.0 for each in score.utterances)
-    false_alarms = sum(detect(score, words.not_said).false_alarms)
     return {
         "said": sum(said.recall.wholes),
         "hits": sum(said.hits),
@@ -161,8 +181,7 @@ def hotword_fields(score: Score, words: Words) -> dict[str, Any]:
         "recall_interval": said.recall.interval,
         "precision": said.precision.value,
         "precision_interval": said.precision.interval,
-        "not_said_false_alarms": false_alarms,
-        "not_said_false_alarms_per_hour": false_alarms / seconds * 3600 if seconds else None,
+        "not_said_false_alarms": sum(detect(score, words.not_said).false_alarms),
     }
 
 

@@ -4,7 +4,6 @@ import asyncio
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import soundfile
 
@@ -35,11 +34,13 @@ def write_set(folder: Path, seeds: range) -> Path:
 
 
 @pytest.mark.triton
-def test_every_way_is_measured_and_stands_on_the_page(tmp_path: Path) -> None:
+def test_every_way_is_measured_and_stands_on_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     repository = make_repository(tmp_path / "model_repository")
     write_arpa(repository / "ctc_decoder" / "1" / "lm.arpa", {"काम": -1.0, "नाम": -3.0})
     development, held_out = write_set(tmp_path / "development", range(2)), write_set(tmp_path / "unseen", range(2, 5))
     plan = Plan(Space(Range(0.5, 0.5, 1), Range(1, 1, 1)), refinements=0, beam_width=10)
+    name = expected_text(noise(1.0, 2)).split()[0]
+    monkeypatch.setattr("benchmarks.names.NAMES", [name, "कमल"])
     with TritonServer(repository, models=["asr", "acoustic_onnx"]) as server:
         measured = asyncio.run(measure(server.grpc_url, LEXICON, development, [held_out], plan))
 
@@ -69,7 +70,13 @@ def test_every_way_is_measured_and_stands_on_the_page(tmp_path: Path) -> None:
     text = page({"checkpoint": {"name": "tiny", "sha256": "0" * 64}, **measured}, "a machine")
     assert "| unseen | 3 | greedy | 0.0 % (0.0 to 0.0) | 0.0 % (0.0 to 0.0) |" in text
     assert text.count("beam, language model, hotwords") == 2
-    assert np.isfinite(with_hotwords["not_said_false_alarms_per_hour"])
+    assert content["names"] == {"said": [name], "not_said": ["कमल"]}
+    assert list(content["name_ways"]) == [
+        "greedy", "beam", "beam, names", "beam, language model", "beam, language model, names",
+    ]  # fmt: skip
+    assert content["name_ways"]["greedy"]["recall"] == 1
+    named = [line for line in text.splitlines() if line.startswith("| unseen | 1 + 1 | greedy | 0.0 % (0.0 to 0.0) |")]
+    assert len(named) == 1
 
 
 def test_a_manifest_that_is_missing_is_said_before_anything_is_started(tmp_path: Path) -> None:

@@ -25,9 +25,9 @@ from scripts.repository import ROOT, export
 from shrota_client import AsyncClient, Decoding, LogProbs, ManifestError, RequestError, ShrotaError
 from shrota_client.manifest import read_manifest
 from shrota_client.score import Score
-from shrota_client.search import Plan
 from shrota_client.text import normalize
 from shrota_client.tuning import Heard, check_references, hear, score_decoding, tune
+from shrota_client.tuning_plan import Plan
 from shrota_client.tuning_report import as_dict
 from shrota_server import TritonServer
 

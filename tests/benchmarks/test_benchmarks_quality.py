@@ -13,7 +13,7 @@ from benchmarks.hotwords import Lexicon
 from benchmarks.quality_page import page
 from scripts.repository import ROOT
 from shrota_client import ManifestError
-from shrota_client.search import Plan, Range, Space
+from shrota_client.tuning_plan import Plan, Range, Space
 from shrota_server import TritonServer
 from shrota_testing.language_models import write_arpa
 from shrota_testing.repository import make_repository

@@ -136,7 +136,7 @@ def test_a_table_for_people_and_the_lines_that_use_the_best_pair(
         "lm_weight 0.75, word_score 2: word error rate 0.0 %, character error rate 0.0 %",
     ]
     assert "best: lm_weight 0.75, word_score 2, with beam_width 20" in lines
-    assert "the best pair lies at the end of --word-score's range: a wider range may hold a better one" in lines
+    assert "the best pair lies at the end of the range of word_score: a wider range may hold a better one" in lines
     (command,) = (line.split() for line in lines if line.startswith("  shrota transcribe "))
     options = command[2:-1]
     score = shrota("score", manifest, "--server", tuned_server.grpc_url, *options)

@@ -15,8 +15,9 @@ from shrota_client.log_probs import LogProbs
 from shrota_client.manifest import Utterance
 from shrota_client.results import in_order_async
 from shrota_client.score import Score, UtteranceScore, score_utterance
-from shrota_client.search import Found, Plan, edits_of, search
+from shrota_client.search import Found, edits_of, search
 from shrota_client.text import normalize
+from shrota_client.tuning_plan import Plan
 
 
 @dataclass(frozen=True)

@@ -74,8 +74,8 @@ def conclusion(tuning: Tuning) -> str:
 def cautions(tuning: Tuning) -> list[str]:
     """What speaks against the best pair, one line each."""
     lines = [
-        f"the best pair lies at the end of {option}'s range: a wider range may hold a better one"
-        for option in tuning.plan.space.ends_at(tuning.found.best.weights)
+        f"the best pair lies at the end of the range of {weight}: a wider range may hold a better one"
+        for weight in tuning.plan.space.ends_at(tuning.found.best.weights)
     ]
     if tuning.plan.hotwords:
         lines.append(f"the best pair was found with hotwords ({len(tuning.plan.hotwords)}): give the same ones with it")

@@ -11,10 +11,10 @@ from shrota_client.client import CONCURRENCY
 from shrota_client.commands.options import Connection, connection, hotword_options
 from shrota_client.decoding import Decoding
 from shrota_client.errors import ParameterError, ShrotaError
+from shrota_client.tuning_plan import METRICS, Plan, Range, Space
 from shrota_client.writing import STANDARD_OUTPUT, writing
 
-BEAM_WIDTH = 100
-REFINEMENTS = 2
+DEFAULTS = Plan()
 INSTEAD = {
     "beam_width": "give --beam-width",
     "lm_weight": "give its range with --lm-weight",
@@ -33,7 +33,7 @@ INSTEAD = {
     "--lm-weight",
     "lm_weights",
     metavar="RANGE",
-    default="0.2:1.4:0.2",
+    default=str(DEFAULTS.space.lm_weights),
     show_default=True,
     help="How much the language model counts: LOW:HIGH:STEP, or one number.",
 )
@@ -41,7 +41,7 @@ INSTEAD = {
     "--word-score",
     "word_scores",
     metavar="RANGE",
-    default="0:4:1",
+    default=str(DEFAULTS.space.word_scores),
     show_default=True,
     help="What each word adds to a transcript's score: LOW:HIGH:STEP, or one number.",
 )
@@ -49,14 +49,14 @@ INSTEAD = {
     "--refine",
     "refinements",
     type=click.IntRange(0, 6),
-    default=REFINEMENTS,
+    default=DEFAULTS.refinements,
     show_default=True,
     help="How often both steps are halved, and the neighbours of the best pair tried.",
 )
 @click.option(
     "--metric",
-    type=click.Choice(["wer", "cer"]),
-    default="wer",
+    type=click.Choice(METRICS),
+    default=DEFAULTS.metric,
     show_default=True,
     help="What to make small: the word or the character error rate.",
 )
@@ -64,7 +64,7 @@ INSTEAD = {
     "--beam-width",
     type=int,
     metavar="COUNT",
-    default=BEAM_WIDTH,
+    default=DEFAULTS.beam_width,
     show_default=True,
     help="Transcripts that the search keeps at every frame. Other widths have other best weights: tune with the one "
     "that you will use.",
@@ -102,7 +102,6 @@ def tune_decoder(  # noqa: PLR0917 - click passes options by name
     from shrota_client import tuning_report  # noqa: PLC0415
     from shrota_client.commands.tuning import tune_server  # noqa: PLC0415
     from shrota_client.manifest import read_manifest  # noqa: PLC0415
-    from shrota_client.search import Plan, Range, Space  # noqa: PLC0415
     from shrota_client.tuning import Pass, check_references  # noqa: PLC0415
 
     space = Space(Range.parse(lm_weights, "--lm-weight"), Range.parse(word_scores, "--word-score"))

@@ -13,8 +13,8 @@ from shrota_client.decoding import Decoding
 from shrota_client.inputs import Source
 from shrota_client.manifest import Utterance
 from shrota_client.results import Result
-from shrota_client.search import Plan
 from shrota_client.tuning import Pass, Tuning, hear, tune
+from shrota_client.tuning_plan import Plan
 from shrota_client.tuning_report import name, progress
 
 

@@ -26,7 +26,7 @@ from shrota_client import AsyncClient, Decoding, LogProbs, ManifestError, Reques
 from shrota_client.manifest import read_manifest
 from shrota_client.score import Score
 from shrota_client.text import normalize
-from shrota_client.tuning import Heard, check_references, hear, score_decoding, tune
+from shrota_client.tuning import UtteranceLogProbs, check_references, compute_log_probs, score_decoding, tune
 from shrota_client.tuning_plan import Plan
 from shrota_client.tuning_report import as_dict
 from shrota_server import TritonServer
@@ -66,7 +66,7 @@ class Bench:
         self.lexicon = lexicon
         self.plan = plan
 
-    async def hear(self, manifest: Path) -> list[Heard]:
+    async def log_probs(self, manifest: Path) -> list[UtteranceLogProbs]:
         """The log-probabilities of a set.
 
         Raises:
@@ -75,23 +75,23 @@ class Bench:
         say(f"listening: {manifest}")
         utterances = read_manifest(manifest, need_text=True)
         check_references(utterances, manifest)
-        heard, failed = await hear(self.client, utterances, CONCURRENCY)
+        computed, failed = await compute_log_probs(self.client, utterances, CONCURRENCY)
         if failed:
             raise ManifestError(f"{len(failed)} of {len(utterances)} recordings of {manifest} fail: {failed[0][1]}")
-        return heard
+        return computed
 
-    async def hotwords(self, heard: Sequence[Heard]) -> Words:
+    async def hotwords(self, utterances: Sequence[UtteranceLogProbs]) -> Words:
         """The hotwords of a set, without those that the checkpoint's letters cannot spell."""
-        references = [normalize(each.utterance.text or "") for each in heard]
-        frame = LogProbs(heard[0].log_probs.values[:1], heard[0].log_probs.duration)
+        references = [normalize(each.utterance.text or "") for each in utterances]
+        frame = LogProbs(utterances[0].log_probs.values[:1], utterances[0].log_probs.duration)
         rare = rare_words(references, self.lexicon)
         said = [word for word in rare if await self._can_spell(word, frame)]
         return Words(said, words_not_said(references, self.lexicon, len(said)))
 
-    async def names(self, heard: Sequence[Heard]) -> Words:
+    async def names(self, utterances: Sequence[UtteranceLogProbs]) -> Words:
         """The names of our list, without those that the checkpoint's letters cannot spell."""
-        frame = LogProbs(heard[0].log_probs.values[:1], heard[0].log_probs.duration)
-        lists = split_names(normalize(each.utterance.text or "") for each in heard)
+        frame = LogProbs(utterances[0].log_probs.values[:1], utterances[0].log_probs.duration)
+        lists = split_names(normalize(each.utterance.text or "") for each in utterances)
         said, not_said = [[name for name in names if await self._can_spell(name, frame)] for names in lists]
         return Words(said, not_said)
 
@@ -102,24 +102,26 @@ class Bench:
             return False
         return True
 
-    async def score(self, heard: Sequence[Heard], decoding: Decoding) -> Score:
+    async def score(self, utterances: Sequence[UtteranceLogProbs], decoding: Decoding) -> Score:
         """The error rates of one way of decoding."""
-        return await score_decoding(self.client, heard, decoding, CONCURRENCY)
+        return await score_decoding(self.client, utterances, decoding, CONCURRENCY)
 
-    async def choose_hotword_weight(self, heard: Sequence[Heard], best: Decoding) -> list[dict[str, Any]]:
+    async def choose_hotword_weight(
+        self, utterances: Sequence[UtteranceLogProbs], best: Decoding
+    ) -> list[dict[str, Any]]:
         """What each boost gives on the development set, with the language model."""
-        words = await self.hotwords(heard)
+        words = await self.hotwords(utterances)
         rows = []
         for weight in HOTWORD_WEIGHTS:
             hotwords = Decoding(hotwords=words.all, hotword_weight=weight)
-            score = await self.score(heard, best.updated(hotwords))
+            score = await self.score(utterances, best.updated(hotwords))
             rows.append({"hotword_weight": weight, **rates(score), **hotword_fields(score, words)})
         return rows
 
     async def set(self, manifest: Path, best: Decoding, hotword_weight: float) -> dict[str, Any]:
         """Everything about one held-out set."""
-        heard = await self.hear(manifest)
-        words, names = await self.hotwords(heard), await self.names(heard)
+        utterances = await self.log_probs(manifest)
+        words, names = await self.hotwords(utterances), await self.names(utterances)
         hotwords = Decoding(hotwords=words.all, hotword_weight=hotword_weight)
         favoured = Decoding(hotwords=names.all, hotword_weight=hotword_weight)
         without = self.plan.decoding(None)
@@ -137,12 +139,12 @@ class Bench:
         scores = {}
         for name, decoding in ways.items():
             say(f"decoding: {name}")
-            scores[name] = await self.score(heard, decoding)
+            scores[name] = await self.score(utterances, decoding)
         return {
             "name": name_of(manifest),
-            "utterances": len(heard),
+            "utterances": len(utterances),
             "words": sum(each.words.reference_length for each in scores["greedy"].utterances),
-            "duration": sum(each.log_probs.duration for each in heard),
+            "duration": sum(each.log_probs.duration for each in utterances),
             "hotwords": asdict(words),
             "ways": {
                 name: {**rates(score), **hotword_fields(score, words)}
@@ -174,7 +176,7 @@ def rates(score: Score) -> dict[str, Any]:
 
 
 def hotword_fields(score: Score, words: Words) -> dict[str, Any]:
-    """Recall and precision of the words that are said, and how often those that are not said were heard."""
+    """Recall and precision of the words that are said, and how often those that are not stand in a transcript."""
     said: Detection = detect(score, words.said)
     return {
         "said": sum(said.recall.wholes),
@@ -203,11 +205,11 @@ async def measure(url: str, lexicon: Lexicon, development: Path, sets: Sequence[
     """
     async with AsyncClient(url) as client:
         bench = Bench(client, lexicon, plan)
-        heard = await bench.hear(development)
+        utterances = await bench.log_probs(development)
         say("tuning")
-        tuning = await tune(client, heard, plan, CONCURRENCY)
+        tuning = await tune(client, utterances, plan, CONCURRENCY)
         best = plan.decoding(tuning.found.best.weights)
-        hotword_rows = await bench.choose_hotword_weight(heard, best)
+        hotword_rows = await bench.choose_hotword_weight(utterances, best)
         hotword_weight = min(hotword_rows, key=lambda row: row["word_error_rate"])["hotword_weight"]
         return {
             "development": {"name": name_of(development), **as_dict(tuning), "hotword_weights": hotword_rows},

@@ -1,6 +1,7 @@
 """A search for the decoder's weights that ends too early: what it found is printed. The server is a fake one."""
 
 import asyncio
+import inspect
 import json
 import os
 import signal
@@ -12,9 +13,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from shrota_client import Decoding, LogProbs, ServerError, Transcript
+from shrota_client import AsyncClient, Client, Decoding, LogProbs, ServerError, Transcript
 from shrota_client.commands.options import Connection
 from shrota_client.commands.tune_decoder import tune_decoder
+from shrota_client.tuning import tune
 
 GRID = ["--lm-weight", "0.5:1:0.5", "--word-score", "0:1:1", "--refine", "0", "-j", "1"]
 TABLE = """\
@@ -37,8 +39,9 @@ class FakeClient:
         """The same of any audio."""
         return LogProbs(np.zeros((1, 3), np.float32), 1.0)
 
-    async def decode(self, _log_probs: LogProbs, decoding: Decoding) -> Transcript:
+    async def decode(self, log_probs: LogProbs, decoding: Decoding) -> Transcript:
         """Remembers the settings and answers."""
+        assert log_probs.duration == 1
         self.decoded.append(decoding)
         # the corners are decoded once before the search
         if decoding.lm_weight == 1 and decoding in self.decoded[:-1]:
@@ -71,6 +74,12 @@ async def interrupt() -> None:
     """Ctrl-C while a request is on its way."""
     os.kill(os.getpid(), signal.SIGINT)
     await asyncio.Event().wait()
+
+
+def test_log_probabilities_are_called_so_by_both_clients() -> None:
+    for client in (Client, AsyncClient):
+        assert list(inspect.signature(client.decode).parameters) == ["self", "log_probs", "parameters", "decoding"]
+    assert list(inspect.signature(tune).parameters)[:2] == ["client", "utterances"]
 
 
 def test_a_failure_leaves_the_table_of_what_was_measured(run: Callable[..., Result]) -> None:

@@ -21,8 +21,8 @@ from shrota_client.tuning_plan import Plan
 
 
 @dataclass(frozen=True)
-class Heard:
-    """An utterance of a manifest and what the acoustic model made of it."""
+class UtteranceLogProbs:
+    """An utterance of a manifest, and its log-probabilities."""
 
     utterance: Utterance
     log_probs: LogProbs
@@ -74,13 +74,13 @@ def check_references(utterances: Sequence[Utterance], manifest: object) -> None:
         raise ManifestError(f'no "text" of {manifest} has a word: write what is said in the audio')
 
 
-async def hear(
+async def compute_log_probs(
     client: AsyncClient,
     utterances: Sequence[Utterance],
     concurrency: int,
     checks: Sequence[Decoding] = (),
-    advance: Callable[[], object] = lambda: None,
-) -> tuple[list[Heard], list[tuple[Utterance, ShrotaError]]]:
+    on_utterance: Callable[[], object] = lambda: None,
+) -> tuple[list[UtteranceLogProbs], list[tuple[Utterance, ShrotaError]]]:
     """Runs the acoustic model over all utterances, once.
 
     Args:
@@ -88,11 +88,11 @@ async def hear(
         utterances: of the manifest.
         concurrency: requests on their way at once.
         checks: the first log-probabilities are decoded in each of these ways before the others are waited for,
-            because a decoder that refuses one would only be met after everything was heard.
-        advance: called behind each utterance.
+            because a decoder that refuses one would only be met after all of them were computed.
+        on_utterance: called behind each utterance.
 
     Returns:
-        Those that were heard, and those whose audio is to blame with their errors, both in order.
+        The log-probabilities, and the utterances whose audio is to blame with their errors, both in order.
 
     Raises:
         ShrotaError: the server cannot be reached or fails, or refuses one of the ``checks``.
@@ -104,7 +104,7 @@ async def hear(
         except (AudioError, RequestError) as error:
             return error
 
-    heard: list[Heard] = []
+    computed: list[UtteranceLogProbs] = []
     failed: list[tuple[Utterance, ShrotaError]] = []
     async with contextlib.aclosing(in_order_async(one, utterances, concurrency)) as answers:
         remaining = iter(utterances)
@@ -113,19 +113,19 @@ async def hear(
             if isinstance(answer, ShrotaError):
                 failed.append((utterance, answer))
             else:
-                for check in () if heard else checks:
+                for check in () if computed else checks:
                     await client.decode(answer, decoding=check)
-                heard.append(Heard(utterance, answer))
-            advance()
-    return heard, failed
+                computed.append(UtteranceLogProbs(utterance, answer))
+            on_utterance()
+    return computed, failed
 
 
 async def score_decoding(
     client: AsyncClient,
-    heard: Sequence[Heard],
+    utterances: Sequence[UtteranceLogProbs],
     decoding: Decoding,
     concurrency: int,
-    advance: Callable[[], object] = lambda: None,
+    on_utterance: Callable[[], object] = lambda: None,
 ) -> Score:
     """Decodes everything in one way, and compares it with the references.
 
@@ -133,43 +133,43 @@ async def score_decoding(
         ShrotaError: the server cannot be reached, fails, or refuses the settings.
     """
 
-    async def one(each: Heard) -> UtteranceScore:
+    async def one(each: UtteranceLogProbs) -> UtteranceScore:
         transcript = await client.decode(each.log_probs, decoding=decoding)
-        advance()
+        on_utterance()
         utterance = each.utterance
         return score_utterance(utterance.name, utterance.text or "", transcript.text, transcript.duration)
 
-    async with contextlib.aclosing(in_order_async(one, heard, concurrency)) as scores:
+    async with contextlib.aclosing(in_order_async(one, utterances, concurrency)) as scores:
         return Score(tuple([score async for score in scores]))
 
 
 async def tune(
     client: AsyncClient,
-    heard: Sequence[Heard],
+    utterances: Sequence[UtteranceLogProbs],
     plan: Plan,
     concurrency: int,
-    advance: Callable[[Decoding], object] = lambda _: None,
+    on_utterance: Callable[[Decoding], object] = lambda _: None,
     *,
-    measured: Callable[[Pass], object] = lambda _: None,
+    on_pass: Callable[[Pass], object] = lambda _: None,
 ) -> Tuning:
     """Finds the weights with which the server's decoder makes the fewest errors.
 
     Args:
         client: of the server.
-        heard: the development set.
+        utterances: the development set with its log-probabilities.
         plan: how to search.
         concurrency: requests on their way at once; each pair is decoded before the next, so that the server loads the
             language model once for it.
-        advance: called behind each utterance of each way to decode, with that.
-        measured: called behind each way to decode, so that what was found is not lost where a later one fails.
+        on_utterance: called behind each utterance of each way to decode, with that.
+        on_pass: called behind each way to decode, so that what was found is not lost where a later one fails.
 
     Raises:
         ShrotaError: as :func:`score_decoding`.
     """
 
     async def measure(decoding: Decoding) -> Score:
-        score = await score_decoding(client, heard, decoding, concurrency, lambda: advance(decoding))
-        measured(Pass(decoding, *edits_of(score)))
+        score = await score_decoding(client, utterances, decoding, concurrency, lambda: on_utterance(decoding))
+        on_pass(Pass(decoding, *edits_of(score)))
         return score
 
     greedy = await measure(plan.greedy)
@@ -181,5 +181,5 @@ async def tune(
             weights = steps.send(await measure(plan.decoding(weights)))
     except StopIteration as end:
         found: Found = end.value
-    duration = sum(each.log_probs.duration for each in heard)
+    duration = sum(each.log_probs.duration for each in utterances)
     return Tuning(plan, duration, greedy, without_lm, found)

@@ -68,7 +68,7 @@ format: $(VENV)/.ready-dev ## format the code
 bench: $(VENV)/.ready ## measure what the README claims about speed and memory
 	@$(BIN)/python -m benchmarks
 
-quality: $(VENV)/.ready ## measure each way of decoding, and hotwords, on the held-out sets of training/ (some minutes)
+quality: $(VENV)/.ready ## measure each way of decoding on held-out speech, which a clone lacks: first make -C training DATA=... test-set held-out
 	@$(BIN)/python -m benchmarks.decoder_quality --checkpoint $(CHECKPOINT)
 
 clean: ## remove what the commands above have made

@@ -1,7 +1,8 @@
-"""What the decoder's ways are worth: error rates on held-out speech, and hotwords that are said and that are not.
+"""What the decoder's ways are worth: error rates on held-out speech; rare words and names, said and not, as hotwords.
 
 ``python -m benchmarks.decoder_quality`` exports the bundled checkpoint, serves it, chooses the weights on the
-development set alone, and writes ``docs/benchmarks/decoder-quality.md`` and ``.json``. The sets are those that
+development set alone, and writes ``docs/benchmarks/decoder-quality.md`` and ``.json``; with another checkpoint, other
+sets or another beam, ``.cache/bench/decoder-quality.md``. The sets are those that
 ``make -C training test-set held-out`` writes, or any manifests: ``--development MANIFEST SET...``. The acoustic model
 runs once over each.
 """
@@ -19,14 +20,15 @@ from typing import Any
 from benchmarks.exported import Checkpoint, exported
 from benchmarks.hotwords import Detection, Lexicon, detect, rare_words, words_not_said
 from benchmarks.machine import Machine
+from benchmarks.names import split_names
 from benchmarks.quality_page import page
 from scripts.repository import ROOT
 from shrota_client import AsyncClient, Decoding, LogProbs, ManifestError, RequestError, ShrotaError
 from shrota_client.manifest import read_manifest
 from shrota_client.score import Score
-from shrota_client.search import Plan
 from shrota_client.text import normalize
-from shrota_client.tuning import Heard, check_references, hear, score_decoding, tune
+from shrota_client.tuning import UtteranceLogProbs, check_references, compute_log_probs, score_decoding, tune
+from shrota_client.tuning_plan import Plan
 from shrota_client.tuning_report import as_dict
 from shrota_server import TritonServer
 
@@ -38,13 +40,15 @@ SETS = (
     WORK / "held-out" / "stations" / "manifest.jsonl",
     WORK / "held-out" / "stations-telephone" / "manifest.jsonl",
 )
+CHECKPOINT = ROOT / "models" / "hindi-small"
+PAGE = ROOT / "docs" / "benchmarks" / "decoder-quality.md"
 CONCURRENCY = 8
 HOTWORD_WEIGHTS = (2.0, 4.0, 6.0, 8.0, 10.0, 12.0, 15.0)
 
 
 @dataclass(frozen=True)
 class Words:
-    """The hotwords of a set: rare words that are said in it, and as many that are not."""
+    """The hotwords of a set: words that are said in it, and others that are not."""
 
     said: list[str]
     not_said: list[str]
@@ -63,7 +67,7 @@ class Bench:
         self.lexicon = lexicon
         self.plan = plan
 
-    async def hear(self, manifest: Path) -> list[Heard]:
+    async def log_probs(self, manifest: Path) -> list[UtteranceLogProbs]:
         """The log-probabilities of a set.
 
         Raises:
@@ -72,18 +76,25 @@ class Bench:
         say(f"listening: {manifest}")
         utterances = read_manifest(manifest, need_text=True)
         check_references(utterances, manifest)
-        heard, failed = await hear(self.client, utterances, CONCURRENCY)
+        computed, failed = await compute_log_probs(self.client, utterances, CONCURRENCY)
         if failed:
             raise ManifestError(f"{len(failed)} of {len(utterances)} recordings of {manifest} fail: {failed[0][1]}")
-        return heard
+        return computed
 
-    async def hotwords(self, heard: Sequence[Heard]) -> Words:
+    async def hotwords(self, utterances: Sequence[UtteranceLogProbs]) -> Words:
         """The hotwords of a set, without those that the checkpoint's letters cannot spell."""
-        references = [normalize(each.utterance.text or "") for each in heard]
-        frame = LogProbs(heard[0].log_probs.values[:1], heard[0].log_probs.duration)
+        references = [normalize(each.utterance.text or "") for each in utterances]
+        frame = LogProbs(utterances[0].log_probs.values[:1], utterances[0].log_probs.duration)
         rare = rare_words(references, self.lexicon)
         said = [word for word in rare if await self._can_spell(word, frame)]
         return Words(said, words_not_said(references, self.lexicon, len(said)))
+
+    async def names(self, utterances: Sequence[UtteranceLogProbs]) -> Words:
+        """The names of our list, without those that the checkpoint's letters cannot spell."""
+        frame = LogProbs(utterances[0].log_probs.values[:1], utterances[0].log_probs.duration)
+        lists = split_names(normalize(each.utterance.text or "") for each in utterances)
+        said, not_said = [[name for name in names if await self._can_spell(name, frame)] for names in lists]
+        return Words(said, not_said)
 
     async def _can_spell(self, word: str, frame: LogProbs) -> bool:
         try:
@@ -92,45 +103,61 @@ class Bench:
             return False
         return True
 
-    async def score(self, heard: Sequence[Heard], decoding: Decoding) -> Score:
+    async def score(self, utterances: Sequence[UtteranceLogProbs], decoding: Decoding) -> Score:
         """The error rates of one way of decoding."""
-        return await score_decoding(self.client, heard, decoding, CONCURRENCY)
+        return await score_decoding(self.client, utterances, decoding, CONCURRENCY)
 
-    async def choose_hotword_weight(self, heard: Sequence[Heard], best: Decoding) -> list[dict[str, Any]]:
+    async def choose_hotword_weight(
+        self, utterances: Sequence[UtteranceLogProbs], best: Decoding
+    ) -> list[dict[str, Any]]:
         """What each boost gives on the development set, with the language model."""
-        words = await self.hotwords(heard)
+        words = await self.hotwords(utterances)
         rows = []
         for weight in HOTWORD_WEIGHTS:
             hotwords = Decoding(hotwords=words.all, hotword_weight=weight)
-            score = await self.score(heard, best.updated(hotwords))
+            score = await self.score(utterances, best.updated(hotwords))
             rows.append({"hotword_weight": weight, **rates(score), **hotword_fields(score, words)})
         return rows
 
     async def set(self, manifest: Path, best: Decoding, hotword_weight: float) -> dict[str, Any]:
         """Everything about one held-out set."""
-        heard = await self.hear(manifest)
-        words = await self.hotwords(heard)
+        utterances = await self.log_probs(manifest)
+        words, names = await self.hotwords(utterances), await self.names(utterances)
         hotwords = Decoding(hotwords=words.all, hotword_weight=hotword_weight)
+        favoured = Decoding(hotwords=names.all, hotword_weight=hotword_weight)
         without = self.plan.decoding(None)
         ways = {
-            "greedy": Decoding(beam_width=1, words=False),
+            "greedy": self.plan.greedy,
             "beam": without,
             "beam, hotwords": without.updated(hotwords),
+            "beam, names": without.updated(favoured),
             "beam, language model": best,
             "beam, language model, hotwords": best.updated(hotwords),
+            "beam, language model, names": best.updated(favoured),
         }
-        rows = {}
+        if not names.said:
+            ways = {name: decoding for name, decoding in ways.items() if not name.endswith(", names")}
+        scores = {}
         for name, decoding in ways.items():
             say(f"decoding: {name}")
-            score = await self.score(heard, decoding)
-            rows[name] = {**rates(score), **hotword_fields(score, words)}
+            scores[name] = await self.score(utterances, decoding)
         return {
             "name": name_of(manifest),
-            "utterances": len(heard),
-            "words": sum(each.words.reference_length for each in score.utterances),
-            "duration": sum(each.log_probs.duration for each in heard),
+            "utterances": len(utterances),
+            "words": sum(each.words.reference_length for each in scores["greedy"].utterances),
+            "duration": sum(each.log_probs.duration for each in utterances),
             "hotwords": asdict(words),
-            "ways": rows,
+            "ways": {
+                name: {**rates(score), **hotword_fields(score, words)}
+                for name, score in scores.items()
+                if not name.endswith(", names")
+            },
+            "names": asdict(names),
+            "name_ways": {
+                name: {**rates(score), **hotword_fields(score, names)}
+                for name, score in scores.items()
+                if not name.endswith(", hotwords")
+            },
         }
 
 
@@ -150,10 +177,8 @@ def rates(score: Score) -> dict[str, Any]:
 
 
 def hotword_fields(score: Score, words: Words) -> dict[str, Any]:
-    """Recall and precision of the words that are said, and how often those that are not said were heard."""
+    """Recall and precision of the words that are said, and how often those that are not stand in a transcript."""
     said: Detection = detect(score, words.said)
-    seconds = sum(each.duration or 0.0 for each in score.utterances)
-    false_alarms = sum(detect(score, words.not_said).false_alarms)
     return {
         "said": sum(said.recall.wholes),
         "hits": sum(said.hits),
@@ -162,8 +187,7 @@ def hotword_fields(score: Score, words: Words) -> dict[str, Any]:
         "recall_interval": said.recall.interval,
         "precision": said.precision.value,
         "precision_interval": said.precision.interval,
-        "not_said_false_alarms": false_alarms,
-        "not_said_false_alarms_per_hour": false_alarms / seconds * 3600 if seconds else None,
+        "not_said_false_alarms": sum(detect(score, words.not_said).false_alarms),
     }
 
 
@@ -182,11 +206,11 @@ async def measure(url: str, lexicon: Lexicon, development: Path, sets: Sequence[
     """
     async with AsyncClient(url) as client:
         bench = Bench(client, lexicon, plan)
-        heard = await bench.hear(development)
+        utterances = await bench.log_probs(development)
         say("tuning")
-        tuning = await tune(client, heard, plan, CONCURRENCY)
+        tuning = await tune(client, utterances, plan, CONCURRENCY)
         best = plan.decoding(tuning.found.best.weights)
-        hotword_rows = await bench.choose_hotword_weight(heard, best)
+        hotword_rows = await bench.choose_hotword_weight(utterances, best)
         hotword_weight = min(hotword_rows, key=lambda row: row["word_error_rate"])["hotword_weight"]
         return {
             "development": {"name": name_of(development), **as_dict(tuning), "hotword_weights": hotword_rows},
@@ -212,15 +236,25 @@ def check(manifests: Sequence[Path]) -> None:
             raise ManifestError(f"there is no {manifest}: {remedy}")
 
 
-def main() -> None:
-    """Measures and writes the page."""
+def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """What the command line says, and where the page goes: the committed one is of the defaults alone."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sets", type=Path, nargs="*", default=list(SETS), metavar="SET", help="manifests to measure")
     parser.add_argument("--development", type=Path, default=DEVELOPMENT, help="manifest that chooses the weights")
-    parser.add_argument("--checkpoint", default="models/hindi-small", help="with an lm.arpa.gz in its folder")
+    parser.add_argument("--checkpoint", default="models/hindi-small", help="with an lm.arpa.gz")
     parser.add_argument("--beam-width", type=int, default=Plan().beam_width)
-    parser.add_argument("--output", type=Path, default=ROOT / "docs" / "benchmarks" / "decoder-quality.md")
-    arguments = parser.parse_args()
+    parser.add_argument("--output", type=Path, help="the page; its numbers go beside it as JSON")
+    read = parser.parse_args(arguments)
+    if read.output is None:
+        ours = Path(read.checkpoint).resolve() == CHECKPOINT.resolve()
+        usual = (read.sets, read.development, read.beam_width) == (list(SETS), DEVELOPMENT, Plan().beam_width)
+        read.output = PAGE if ours and usual else ROOT / ".cache" / "bench" / PAGE.name
+    return read
+
+
+def main() -> None:
+    """Measures and writes the page."""
+    arguments = read_arguments()
     check([arguments.development, *arguments.sets])
     plan = Plan(beam_width=arguments.beam_width)
     repository = exported("quality", arguments.checkpoint)
@@ -239,6 +273,7 @@ def write(output: Path, content: dict[str, Any], text: str) -> None:
     output.write_text(text, encoding="utf-8")
     output.with_suffix(".json").write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     print(text)
+    say(f"written: {output}")
 
 
 def run(command: Callable[[], None]) -> None:

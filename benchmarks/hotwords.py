@@ -1,4 +1,4 @@
-"""Rare words as hotwords: which words are rare, and how many of them are heard where they are said, and where not."""
+"""Rare words as hotwords: which words are rare, and how many are recognised where they are said, and where not."""
 
 import random
 from collections import Counter
@@ -78,7 +78,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Detection:
-    """Where words were said and heard, in each utterance; a word that is said twice counts twice."""
+    """Where words were said and recognised, in each utterance; a word that is said twice counts twice."""
 
     hits: tuple[int, ...]
     misses: tuple[int, ...]
@@ -86,12 +86,12 @@ class Detection:
 
     @property
     def recall(self) -> Share:
-        """Of what was said, what was heard."""
+        """Of what was said, what was recognised."""
         return Share(self.hits, tuple(map(sum, zip(self.hits, self.misses, strict=True))))
 
     @property
     def precision(self) -> Share:
-        """Of what was heard, what was said."""
+        """Of what was recognised, what was said."""
         return Share(self.hits, tuple(map(sum, zip(self.hits, self.false_alarms, strict=True))))
 
 

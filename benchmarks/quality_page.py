@@ -6,6 +6,11 @@ from typing import Any
 from benchmarks.exported import Checkpoint
 
 COMMAND = "python -m benchmarks.decoder_quality"
+VOICES = {"test-set", "voices-telephone"}
+"""The sets whose phrases are from the books that the bundled language model's text is from (the model's card)."""
+
+
+DETECTION = ["recall", "precision", "false alarms, words not said"]
 
 
 def page(content: dict[str, Any], machine: str) -> str:
@@ -27,6 +32,7 @@ def page(content: dict[str, Any], machine: str) -> str:
         *_weights(content["development"]),
         *_error_rates(content),
         *_hotwords(content),
+        *_names(content),
     ]
     return "\n".join(lines)
 
@@ -57,9 +63,16 @@ def _weights(development: dict[str, Any]) -> Iterator[str]:
 def _error_rates(content: dict[str, Any]) -> Iterator[str]:
     yield "## Error rates on held-out speech"
     yield ""
+    if voices := [each["name"] for each in content["sets"] if each["name"] in VOICES]:
+        yield (
+            f"The phrases of {' and '.join(voices)} are from the books that the bundled language model's text is from, "
+            "though not the same phrases: what the model gains there is optimistic, and other texts gain less, as the "
+            "news of the stations does."
+        )
+        yield ""
     yield (
-        '"Hotwords" is one list for the whole set: its rare words, those of at least three letters that the language '
-        "model's text does not hold (names, loan words and other rare words), and as many that are not said in it. It "
+        '"Hotwords" is one list for the whole set: its words of at least three letters that are missing from the '
+        "language model's text, words of all kinds and not names alone, and as many that are not said in it. It "
         "knows what will be said: a list that somebody writes beforehand gains less."
     )
     yield ""
@@ -75,10 +88,10 @@ def _hotwords(content: dict[str, Any]) -> Iterator[str]:
     yield "## Hotwords: said, and not said"
     yield ""
     yield (
-        f"The same lists, `hotword_weight` {content['hotword_weight']:g} (below). Recall: of the times that a rare "
-        "word is said, how often it stands in the utterance's transcript. Precision: of the times that one of them "
+        f"The same lists, `hotword_weight` {content['hotword_weight']:g} (below). Recall: of the times that a word of "
+        "the list is said, how often it stands in the utterance's transcript. Precision: of the times that one of them "
         "stands in a transcript, how often it was said there. False alarms: how often a word of the list that nobody "
-        "says in the whole set stands in a transcript."
+        "says in the whole set stands in a transcript, of the set's length."
     )
     yield ""
     rows = []
@@ -86,19 +99,59 @@ def _hotwords(content: dict[str, Any]) -> Iterator[str]:
         words = each["hotwords"]
         for number, (way, values) in enumerate(each["ways"].items()):
             names = [each["name"], f"{len(words['said'])} + {len(words['not_said'])}"] if number == 0 else ["", ""]
-            rows.append([*names, way, *_detection(values)])
-    head = ["recall", "precision", "false alarms, words not said"]
-    yield from _table(["set", "hotwords, said + not said", "decoding", *head], rows)
+            rows.append([*names, way, *_detection(values, each["duration"])])
+    yield from _table(["set", "hotwords, said + not said", "decoding", *DETECTION], rows)
     development = content["development"]
     yield (
-        f"The boost was chosen by the word error rate on {development['name']}, with the language model and the rare "
-        "words of that set in the same way:"
+        f"The boost was chosen by the word error rate on {development['name']}, with the language model and the words "
+        f"of that set in the same way. {_significance(development['hotword_weights'])}"
     )
     yield ""
     yield from _table(
-        ["`hotword_weight`", "word error rate", *head],
-        [[f"{row['hotword_weight']:g}", _rates(row)[0], *_detection(row)] for row in development["hotword_weights"]],
+        ["`hotword_weight`", "word error rate", *DETECTION],
+        [
+            [f"{row['hotword_weight']:g}", _rates(row)[0], *_detection(row, development["duration"])]
+            for row in development["hotword_weights"]
+        ],
     )
+
+
+def _significance(rows: list[dict[str, Any]]) -> str:
+    """Whether the boost that was chosen is better than the others by more than chance."""
+    best = min(rows, key=lambda row: row["word_error_rate"])
+    overlapping = [row for row in rows if row is not best and _overlap(row, best)]
+    if not overlapping:
+        return "No other boost's interval overlaps with that of the best:"
+    count = "all others" if len(overlapping) == len(rows) - 1 else f"{len(overlapping)} of {len(rows) - 1} others"
+    return f"The intervals of {count} overlap with that of the best: the choice among them is not significant:"
+
+
+def _overlap(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two intervals of the word error rate have a value in common; unknown ones may."""
+    first, second = one["word_error_rate_interval"], other["word_error_rate_interval"]
+    return first is None or second is None or (first[0] <= second[1] and second[0] <= first[1])
+
+
+def _names(content: dict[str, Any]) -> Iterator[str]:
+    sets = [each for each in content["sets"] if each.get("names", {}).get("said")]
+    if not sets:
+        return
+    yield "## Names as hotwords: said, and not said"
+    yield ""
+    yield (
+        "One list for all sets, made by hand (`benchmarks/names.py`): persons and places that the sets say, which were "
+        "read for it, and about as many that the same news could have said. What a set does not say counts as not "
+        f"said. `hotword_weight` {content['hotword_weight']:g}, as above; the language model's text holds some of the "
+        "names."
+    )
+    yield ""
+    rows = []
+    for each in sets:
+        for number, (way, values) in enumerate(each["name_ways"].items()):
+            sizes = f"{len(each['names']['said'])} + {len(each['names']['not_said'])}"
+            names = [each["name"], sizes] if number == 0 else ["", ""]
+            rows.append([*names, way, _rates(values)[0], *_detection(values, each["duration"])])
+    yield from _table(["set", "names, said + not said", "decoding", "word error rate", *DETECTION], rows)
 
 
 def _table(head: list[str], rows: list[list[str]]) -> Iterator[str]:
@@ -117,12 +170,11 @@ def _rates(values: dict[str, Any]) -> list[str]:
     return [_share(values, name) for name in ("word_error_rate", "character_error_rate")]
 
 
-def _detection(values: dict[str, Any]) -> list[str]:
+def _detection(values: dict[str, Any], duration_s: float) -> list[str]:
     heard = values["hits"] + values["false_alarms"]
     recall = f"{_share(values, 'recall')}, {values['hits']} of {values['said']}"
     precision = f"{_share(values, 'precision')}, {values['hits']} of {heard}"
-    count, per_hour = values["not_said_false_alarms"], values["not_said_false_alarms_per_hour"]
-    return [recall, precision, f"{count}" if not count else f"{count}, {per_hour:.1f} an hour"]
+    return [recall, precision, f"{values['not_said_false_alarms']} in {duration_s / 60:.1f} minutes"]
 
 
 def _share(values: dict[str, Any], name: str) -> str:

@@ -2,17 +2,18 @@
 
 import asyncio
 import json
+import subprocess
 from pathlib import Path
 
-import numpy as np
 import pytest
 import soundfile
 
-from benchmarks.decoder_quality import check, measure
+from benchmarks.decoder_quality import check, measure, read_arguments
 from benchmarks.hotwords import Lexicon
 from benchmarks.quality_page import page
+from scripts.repository import ROOT
 from shrota_client import ManifestError
-from shrota_client.search import Plan, Range, Space
+from shrota_client.tuning_plan import Plan, Range, Space
 from shrota_server import TritonServer
 from shrota_testing.language_models import write_arpa
 from shrota_testing.repository import make_repository
@@ -35,11 +36,13 @@ def write_set(folder: Path, seeds: range) -> Path:
 
 
 @pytest.mark.triton
-def test_every_way_is_measured_and_stands_on_the_page(tmp_path: Path) -> None:
+def test_every_way_is_measured_and_stands_on_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     repository = make_repository(tmp_path / "model_repository")
     write_arpa(repository / "ctc_decoder" / "1" / "lm.arpa", {"काम": -1.0, "नाम": -3.0})
     development, held_out = write_set(tmp_path / "development", range(2)), write_set(tmp_path / "unseen", range(2, 5))
     plan = Plan(Space(Range(0.5, 0.5, 1), Range(1, 1, 1)), refinements=0, beam_width=10)
+    name = expected_text(noise(1.0, 2)).split()[0]
+    monkeypatch.setattr("benchmarks.names.NAMES", [name, "कमल"])
     with TritonServer(repository, models=["asr", "acoustic_onnx"]) as server:
         measured = asyncio.run(measure(server.grpc_url, LEXICON, development, [held_out], plan))
 
@@ -69,7 +72,34 @@ def test_every_way_is_measured_and_stands_on_the_page(tmp_path: Path) -> None:
     text = page({"checkpoint": {"name": "tiny", "sha256": "0" * 64}, **measured}, "a machine")
     assert "| unseen | 3 | greedy | 0.0 % (0.0 to 0.0) | 0.0 % (0.0 to 0.0) |" in text
     assert text.count("beam, language model, hotwords") == 2
-    assert np.isfinite(with_hotwords["not_said_false_alarms_per_hour"])
+    assert content["names"] == {"said": [name], "not_said": ["कमल"]}
+    assert list(content["name_ways"]) == [
+        "greedy", "beam", "beam, names", "beam, language model", "beam, language model, names",
+    ]  # fmt: skip
+    assert content["name_ways"]["greedy"]["recall"] == 1
+    named = [line for line in text.splitlines() if line.startswith("| unseen | 1 + 1 | greedy | 0.0 % (0.0 to 0.0) |")]
+    assert len(named) == 1
+
+
+def test_the_committed_page_is_of_the_bundled_checkpoint_and_sets_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    committed, other = ROOT / "docs" / "benchmarks" / "decoder-quality.md", ROOT / ".cache/bench/decoder-quality.md"
+    assert read_arguments([]).output == committed
+    assert read_arguments(["--checkpoint", str(ROOT / "models" / "hindi-small")]).output == committed
+    assert read_arguments(["--checkpoint", "ai4bharat/indicwav2vec-hindi"]).output == other
+    assert read_arguments(["--beam-width", "10"]).output == other
+    assert read_arguments(["mine.jsonl"]).output == other
+    assert read_arguments(["--development", "mine.jsonl"]).output == other
+    assert read_arguments(["--checkpoint", "other", "--output", "mine.md"]).output == Path("mine.md")
+
+
+def test_what_a_clone_lacks_is_said_where_the_command_is() -> None:
+    listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, encoding="utf-8", check=True).stdout
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (line,) = (each for each in listed.splitlines() if "make quality" in each)
+    (row,) = (each for each in readme.splitlines() if each.startswith("| `make quality`"))
+    assert "a clone lacks: first make -C training DATA=... test-set held-out" in line
+    assert "not part of the repository, `make -C training DATA=FOLDER test-set held-out` writes it" in row
 
 
 def test_a_manifest_that_is_missing_is_said_before_anything_is_started(tmp_path: Path) -> None:

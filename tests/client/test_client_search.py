@@ -1,13 +1,19 @@
 """Which pairs of weights are tried, and which is the best: scores are a function of the pair here."""
 
+import subprocess
+import sys
 from collections.abc import Callable
+from typing import Any
 
+import click
 import pytest
 
 from shrota_client import ParameterError
 from shrota_client.alignment import Alignment, Edits
+from shrota_client.commands.tune_decoder import tune_decoder
 from shrota_client.score import Score, UtteranceScore
-from shrota_client.search import Found, Plan, Range, Space, Weights, search
+from shrota_client.search import Found, search
+from shrota_client.tuning_plan import Plan, Range, Space, Weights
 
 
 def score(word_errors: int, character_errors: int = 0) -> Score:
@@ -87,13 +93,40 @@ def test_a_range_that_is_none(text: str, message: str) -> None:
 
 
 def test_the_weight_of_the_model_begins_above_zero() -> None:
-    with pytest.raises(ParameterError, match="begin above 0; without the language model is tried in any case"):
+    with pytest.raises(
+        ParameterError, match="lm_weight begins at 0: begin above 0; without the language model is tried in any case"
+    ):
         Space(Range(0, 1, 0.5))
 
 
 def test_weights_need_a_beam() -> None:
     with pytest.raises(ParameterError, match="beam_width is 1, but the weights are those of a beam: give 2 or more"):
         Plan(beam_width=1)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [({"metric": "x"}, "metric is 'x': give wer or cer"), ({"refinements": -1}, "refinements is -1: give 0 or more")],
+)
+def test_a_plan_that_is_none(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ParameterError, match=message):
+        Plan(**fields)
+
+
+def test_the_commands_defaults_are_those_of_a_plan() -> None:
+    context = click.Context(tune_decoder)
+    defaults: dict[str, Any] = {str(each.name): each.get_default(context) for each in tune_decoder.params}
+    ranges = {name: Range.parse(defaults[name], name) for name in ("lm_weights", "word_scores")}
+    plan = Plan(Space(**ranges), defaults["refinements"], defaults["metric"], defaults["beam_width"])
+    assert plan == Plan()
+
+
+def test_the_command_imports_quickly() -> None:
+    script = (
+        "import sys, shrota_client.commands.tune_decoder; print(sorted({'jiwer', 'grpc', 'tqdm'} & {*sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, encoding="utf-8", check=True)
+    assert done.stdout == "[]\n"
 
 
 def test_a_coarse_grid_then_half_the_steps_around_the_best() -> None:
@@ -123,8 +156,34 @@ def test_no_pair_outside_the_ranges_is_tried() -> None:
     found, tried = run(Plan(space, refinements=4), bowl(3, -5))
     assert found.best.weights == Weights(0.6, -1)
     assert all(0.2 <= each.lm_weight <= 0.6 and -1 <= each.word_score <= 1 for each in tried)
-    assert space.ends_at(found.best.weights) == ["--lm-weight", "--word-score"]
+    assert space.ends_at(found.best.weights) == ["lm_weight", "word_score"]
     assert space.ends_at(Weights(0.4, 0.5)) == []
+
+
+def test_the_corners_are_the_extremes_of_all_that_may_be_tried() -> None:
+    space = Space(Range(0.2, 1.34, 0.2), Range(-1, 1, 1))
+    assert space.corners(0) == [Weights(0.2, -1), Weights(0.2, 1), Weights(1.2, -1), Weights(1.2, 1)]
+    # half a step above 1.2 lies in the range, a quarter more does not
+    assert {each.lm_weight for each in space.corners(2)} == {0.2, 1.3}
+    _, tried = run(Plan(space, refinements=2), bowl(3, 5))
+    assert max(each.lm_weight for each in tried) == 1.3
+    assert Space(Range(0.5, 0.5, 1), Range(2, 2, 1)).corners(3) == [Weights(0.5, 2)]
+
+
+def test_a_plan_is_checked_greedily_without_the_model_and_at_its_corners() -> None:
+    plan = Plan(Space(Range(0.5, 1, 0.5), Range(1, 1, 1)), 0, "wer", 20, hotwords=["काशी"], hotword_weight=7)
+    favoured = {"hotwords": '["काशी"]', "hotword_weight": 7.0, "beam_width": 20, "words": False}
+    assert [each.parameters() for each in plan.checks()] == [
+        {"beam_width": 1, "words": False},
+        {**favoured, "lm_weight": 0.0},
+        {**favoured, "lm_weight": 0.5, "word_score": 1.0},
+        {**favoured, "lm_weight": 1.0, "word_score": 1.0},
+    ]
+
+
+def test_hotwords_that_are_none_are_refused_at_once() -> None:
+    with pytest.raises(ParameterError, match="a hotword is empty"):
+        Plan(hotwords=[" "])
 
 
 def test_a_single_value_is_kept_and_is_no_end() -> None:

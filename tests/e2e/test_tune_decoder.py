@@ -54,7 +54,7 @@ def decoder(tuned_server: TritonServer) -> Decoder:
     return Decoder(VOCABULARY, find_language_model(tuned_server.repository / "ctc_decoder" / "1"), read_settings({}))
 
 
-def decoded(decoder: Decoder, **parameters: float) -> list[str]:
+def decoded(decoder: Decoder, **parameters: float | str) -> list[str]:
     """The texts of all utterances."""
     read = decoder.read_parameters(parameters)
     decoder.prepare(read)
@@ -117,16 +117,26 @@ def test_a_table_for_people_and_the_lines_that_use_the_best_pair(
     """What is printed can be used as it is."""
     arguments = ["--beam-width", "20", "--lm-weight", "0.75", "--word-score", "1:2:1", "--refine", "0"]
     done = shrota("tune-decoder", manifest, "--server", f"http://{tuned_server.http_url}", *arguments)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     one = scored(manifest, decoded(decoder, **BEAM, lm_weight=0.75, word_score=1))
+    assert lines[1].startswith("greedy ")
+    assert lines[2].startswith("beam without language model ")
     assert [line.split() for line in lines[:1] + lines[3:5]] == [
         ["lm_weight", "word_score", "word", "error", "rate", "character", "error", "rate"],
         f"0.75 1 {100 * one.words.value:.1f} % {100 * one.characters.value:.1f} %".split(),
         ["0.75", "2", "0.0", "%", "0.0", "%", "best"],
     ]
+    # there is no terminal: a line for each way
+    rates = f"word error rate {100 * one.words.value:.1f} %, character error rate {100 * one.characters.value:.1f} %"
+    progress = done.stderr.splitlines()
+    assert [line.partition(":")[0] for line in progress[:2]] == ["greedy", "beam without language model"]
+    assert progress[2:] == [
+        f"lm_weight 0.75, word_score 1: {rates}",
+        "lm_weight 0.75, word_score 2: word error rate 0.0 %, character error rate 0.0 %",
+    ]
     assert "best: lm_weight 0.75, word_score 2, with beam_width 20" in lines
-    assert "the best pair lies at the end of --word-score's range: a wider range may hold a better one" in lines
+    assert "the best pair lies at the end of the range of word_score: a wider range may hold a better one" in lines
     (command,) = (line.split() for line in lines if line.startswith("  shrota transcribe "))
     options = command[2:-1]
     score = shrota("score", manifest, "--server", tuned_server.grpc_url, *options)
@@ -170,6 +180,49 @@ def test_a_server_without_a_language_model_is_one_line(server: TritonServer, man
     assert "install one with `shrota export lm FILE`" in line
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--lm-weight", "0.2:11:5"], "parameter `lm_weight` must be a number from 0 to 10, not 10.2"),
+        # only the second refinement would reach it
+        (["--lm-weight", "4:12:5", "--refine", "2"], "parameter `lm_weight` must be a number from 0 to 10, not 11.5"),
+        (["--word-score", "-30:1:1"], "parameter `word_score` must be a number from -20 to 20, not -30"),
+        (["--hotword", "x"], "hotword 'x' cannot be spelled"),
+    ],
+)
+def test_what_the_server_refuses_is_said_after_the_first_utterance(
+    tuned_server: TritonServer, manifest: Path, arguments: list[str], message: str
+) -> None:
+    before = statistics(tuned_server.http_url, "acoustic")["inference_count"]
+    done = shrota("tune-decoder", manifest, "--server", tuned_server.grpc_url, "-j", "1", *arguments)
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert message in line
+    # the second utterance is on its way while the first is decoded
+    assert statistics(tuned_server.http_url, "acoustic")["inference_count"] - before < len(AUDIOS)
+
+
+def test_the_weights_of_a_beam_with_hotwords(
+    tuned_server: TritonServer, decoder: Decoder, manifest: Path, tmp_path: Path
+) -> None:
+    """The hotwords count in every beam, and greedy decoding does without."""
+    word = decoded(decoder)[0].split()[0]
+    (tmp_path / "words.txt").write_text("कख:3\n", encoding="utf-8")
+    arguments = ["--beam-width", "20", "--lm-weight", "0.75", "--word-score", "2", "--refine", "0", "--json"]
+    arguments += ["--hotword", word, "--hotwords-file", str(tmp_path / "words.txt"), "--hotword-weight", "50"]
+    done = shrota("tune-decoder", manifest, "--server", tuned_server.grpc_url, *arguments)
+    assert done.returncode == 0, done.stderr
+    report: dict[str, Any] = json.loads(done.stdout)
+    favoured: dict[str, float | str] = {"hotwords": json.dumps([word, ["कख", 3]]), "hotword_weight": 50}
+    texts = decoded(decoder, **BEAM, lm_weight=0.75, word_score=2, **favoured)
+    assert report["best"]["word_error_rate"] == scored(manifest, texts).words.value > 0
+    texts = decoded(decoder, **BEAM, lm_weight=0, **favoured)
+    assert report["without_language_model"]["word_error_rate"] == scored(manifest, texts).words.value
+    assert report["greedy"]["word_error_rate"] == scored(manifest, decoded(decoder)).words.value
+    assert (report["hotwords"], report["hotword_weight"]) == ([word, ["कख", 3.0]], 50)
+    assert "the best pair was found with hotwords (2): give the same ones with it" in report["cautions"]
+
+
 def test_recordings_that_fail_are_named_and_nothing_is_tuned_without_them(
     tuned_server: TritonServer, manifest: Path, tmp_path: Path
 ) -> None:
@@ -194,7 +247,15 @@ def test_recordings_that_fail_are_named_and_nothing_is_tuned_without_them(
         ('{"audio": "a.wav", "text": "क"}', ["--beam-width", "1"], "give 2 or more"),
         ('{"audio": "a.wav", "text": "क"}', ["--lm-weight", "0:1"], "write LOW:HIGH:STEP"),
         ('{"audio": "a.wav", "text": "क"}', ["--lm-weight", "0:1:0.1"], "begin above 0"),
-        ('{"audio": "a.wav", "text": "क"}', ["-p", "lm_weight=1"], "lm_weight is given twice"),
+        (
+            '{"audio": "a.wav", "text": "क"}',
+            ["-p", "lm_weight=1"],
+            "tune-decoder sets the parameter lm_weight itself: give its range with --lm-weight",
+        ),
+        ('{"audio": "a.wav", "text": "क"}', ["-p", "hotwords=क"], "give --hotword or --hotwords-file"),
+        ('{"audio": "a.wav", "text": "क"}', ["-p", "words=true"], "sets the parameter words itself: leave it out"),
+        ('{"audio": "a.wav", "text": "क"}', ["-p", "n_best=2"], "only the best reading is scored"),
+        ('{"audio": "a.wav", "text": "क"}', ["--hotword", " "], "a hotword is empty"),
         ('{"audio": "0.wav", "text": "क"}', [], "no server at 127.0.0.1:9: start one with `shrota serve`"),
     ],
 )

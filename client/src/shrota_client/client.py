@@ -114,15 +114,15 @@ class Client(_Settings):
     def log_probs(
         self, audio: Audio, sample_rate: int = SAMPLE_RATE, parameters: Mapping[str, Parameter] | None = None
     ) -> LogProbs:
-        """What the acoustic model hears, for :meth:`decode`; arguments and errors are those of :meth:`transcribe`.
+        """Log-probabilities of the tokens, for :meth:`decode`; arguments and errors are those of :meth:`transcribe`.
 
         The server must offer its models ``acoustic`` and ``ctc_decoder``, as ours do, not only ``asr``.
         """
-        return self._perform(self._exchange.hearing(audio, sample_rate, parameters))
+        return self._perform(self._exchange.log_probs_of(audio, sample_rate, parameters))
 
     def decode(
         self,
-        heard: LogProbs,
+        log_probs: LogProbs,
         parameters: Mapping[str, Parameter] | None = None,
         decoding: Decoding | None = None,
     ) -> Transcript:
@@ -131,7 +131,7 @@ class Client(_Settings):
         So one utterance is decoded in many ways while the acoustic model, which takes nearly all of the time, has run
         once. Arguments and errors are otherwise those of :meth:`transcribe`.
         """
-        return self._perform(self._exchange.decoding_of(heard, parameters, decoding))
+        return self._perform(self._exchange.decoding_of(log_probs, parameters, decoding))
 
     def _perform(self, steps: Steps[Returned]) -> Returned:
         self._check_open()
@@ -228,17 +228,17 @@ class AsyncClient(_Settings):
     async def log_probs(
         self, audio: Audio, sample_rate: int = SAMPLE_RATE, parameters: Mapping[str, Parameter] | None = None
     ) -> LogProbs:
-        """What the acoustic model hears; as :meth:`Client.log_probs`."""
-        return await self._perform(self._exchange.hearing(audio, sample_rate, parameters))
+        """Log-probabilities of the tokens; as :meth:`Client.log_probs`."""
+        return await self._perform(self._exchange.log_probs_of(audio, sample_rate, parameters))
 
     async def decode(
         self,
-        heard: LogProbs,
+        log_probs: LogProbs,
         parameters: Mapping[str, Parameter] | None = None,
         decoding: Decoding | None = None,
     ) -> Transcript:
         """Decodes one utterance's log-probabilities; as :meth:`Client.decode`."""
-        return await self._perform(self._exchange.decoding_of(heard, parameters, decoding))
+        return await self._perform(self._exchange.decoding_of(log_probs, parameters, decoding))
 
     async def _perform(self, steps: Steps[Returned]) -> Returned:
         self._check_open()

@@ -95,7 +95,7 @@ class Exchange:
         outputs, elapsed_s = yield from self._request(lambda: make_request(audio, sample_rate, merged))
         return Transcript.from_result(string_of(outputs), elapsed_s)
 
-    def hearing(
+    def log_probs_of(
         self, audio: Audio, sample_rate: int = SAMPLE_RATE, parameters: Mapping[str, Parameter] | None = None
     ) -> Steps[LogProbs]:
         """Steps from audio to log-probabilities; otherwise as :meth:`transcription`."""
@@ -107,11 +107,11 @@ class Exchange:
         return LogProbs(floats_of(outputs, LOG_PROBS, 2), float(floats_of(outputs, DURATION, 1).sum()))
 
     def decoding_of(
-        self, heard: LogProbs, parameters: Mapping[str, Parameter] | None = None, decoding: Decoding | None = None
+        self, log_probs: LogProbs, parameters: Mapping[str, Parameter] | None = None, decoding: Decoding | None = None
     ) -> Steps[Transcript]:
         """Steps from log-probabilities to the transcript; otherwise as :meth:`transcription`."""
         merged = self._merged(parameters, decoding)
-        outputs, elapsed_s = yield from self._request(lambda: Request(_tensors(heard), merged, model=DECODER))
+        outputs, elapsed_s = yield from self._request(lambda: Request(_tensors(log_probs), merged, model=DECODER))
         return Transcript.from_result(string_of(outputs), elapsed_s)
 
     def _merged(self, parameters: Mapping[str, Parameter] | None, decoding: Decoding | None) -> dict[str, Parameter]:
@@ -141,16 +141,16 @@ class Exchange:
             yield Wait(delay_s)
 
 
-def _tensors(heard: LogProbs) -> dict[str, NDArray[np.float32]]:
+def _tensors(log_probs: LogProbs) -> dict[str, NDArray[np.float32]]:
     """The decoder's inputs.
 
     Raises:
         ParameterError: the log-probabilities are not those of one utterance.
     """
-    values = np.ascontiguousarray(heard.values, np.float32)
+    values = np.ascontiguousarray(log_probs.values, np.float32)
     if values.ndim != 2:  # noqa: PLR2004 - frames and vocabulary
         raise ParameterError(f"the log-probabilities have shape {list(values.shape)}: give [frames, vocabulary]")
-    return {LOG_PROBS: values[None], DURATION: np.array([[heard.duration]], np.float32)}
+    return {LOG_PROBS: values[None], DURATION: np.array([[log_probs.duration]], np.float32)}
 
 
 def make_request(audio: Audio, sample_rate: int, parameters: Mapping[str, Parameter]) -> Request:

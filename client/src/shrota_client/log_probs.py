@@ -1,4 +1,4 @@
-"""What the acoustic model heard, before any decoding."""
+"""What the acoustic model answers, before any decoding."""
 
 from dataclasses import dataclass
 

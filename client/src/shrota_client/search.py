@@ -1,162 +1,17 @@
-"""Which pairs of the decoder's weights to try, and which is the best; nothing here touches a network.
+"""The search for the best pair of the decoder's weights; nothing here touches a network.
 
 The error rate over the two weights is a smooth valley with noise: a coarse grid finds it, and grids of half, a quarter
 ... of the steps around the best pair so far find its bottom.
 """
 
-import itertools
-import math
 from collections.abc import Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import reduce
 from operator import add
-from typing import Self
 
 from shrota_client.alignment import Edits
-from shrota_client.decoding import Decoding
-from shrota_client.errors import ParameterError
 from shrota_client.score import Score
-
-DIGITS = 2
-"""Weights have so many decimal places: the server rounds them, because it loads the language model for each pair."""
-SMALLEST_STEP = 10**-DIGITS
-METRICS = ("wer", "cer")
-
-
-@dataclass(frozen=True, order=True)
-class Weights:
-    """How much the language model counts, and what is added to a transcript's score for each of its words."""
-
-    lm_weight: float
-    word_score: float
-
-    def __str__(self) -> str:
-        return f"lm_weight {self.lm_weight:g}, word_score {self.word_score:g}"
-
-
-@dataclass(frozen=True)
-class Range:
-    """The values from ``low`` to ``high``, both of them included, ``step`` apart."""
-
-    low: float
-    high: float
-    step: float
-
-    @classmethod
-    def parse(cls, text: str, name: str) -> Self:
-        """Reads ``LOW:HIGH:STEP``, or one value alone.
-
-        Args:
-            text: what the user wrote.
-            name: of the option, for the message.
-
-        Raises:
-            ParameterError: the text is neither, or no value lies in the range.
-        """
-        example = "write LOW:HIGH:STEP, such as 0.2:1.4:0.2, or one number"
-        parts = text.split(":")
-        try:
-            numbers = [float(part) for part in parts]
-        except ValueError:
-            numbers = []
-        if len(numbers) not in {1, 3} or not all(map(math.isfinite, numbers)):
-            raise ParameterError(f"{name} is {text!r}: {example}")
-        low, high, step = numbers if len(numbers) > 1 else (numbers[0], numbers[0], 1.0)
-        if low > high or step < SMALLEST_STEP:
-            raise ParameterError(
-                f"{name} is {text!r}, but LOW must not be above HIGH, and STEP at least {SMALLEST_STEP:g}: {example}"
-            )
-        return cls(low, high, step)
-
-    def values(self) -> list[float]:
-        """All of them, ascending, rounded as the server rounds them."""
-        count = math.floor((self.high - self.low) / self.step + 1e-9) + 1
-        return list(dict.fromkeys(round(self.low + number * self.step, DIGITS) for number in range(count)))
-
-    def near(self, value: float, refinement: int) -> list[float]:
-        """The value, and those on either side of it, ``step / 2 ** refinement`` away, that lie in the range."""
-        step = self.step / 2**refinement
-        around = (round(value + side * step, DIGITS) for side in (-1, 0, 1))
-        return [each for each in dict.fromkeys(around) if each == value or self.low <= each <= self.high]
-
-    def ends_at(self, value: float) -> bool:
-        """Whether the value is the first or last of several."""
-        values = self.values()
-        return len(values) > 1 and value in {values[0], values[-1]}
-
-
-@dataclass(frozen=True)
-class Space:
-    """The pairs among which to search.
-
-    Raises:
-        ParameterError: a language model would count nothing, or against what it likes.
-    """
-
-    lm_weights: Range = Range(0.2, 1.4, 0.2)
-    word_scores: Range = Range(0.0, 4.0, 1.0)
-
-    def __post_init__(self) -> None:
-        if self.lm_weights.low < SMALLEST_STEP:
-            raise ParameterError(
-                f"--lm-weight begins at {self.lm_weights.low:g}: begin above 0; without the language model is tried "
-                "in any case"
-            )
-
-    def grid(self) -> list[Weights]:
-        """All pairs of the two ranges."""
-        return [Weights(*pair) for pair in itertools.product(self.lm_weights.values(), self.word_scores.values())]
-
-    def around(self, center: Weights, refinement: int) -> list[Weights]:
-        """The pair and its neighbours, at most nine, in a grid whose steps have been halved ``refinement`` times."""
-        lm_weights = self.lm_weights.near(center.lm_weight, refinement)
-        word_scores = self.word_scores.near(center.word_score, refinement)
-        return [Weights(*pair) for pair in itertools.product(lm_weights, word_scores)]
-
-    def ends_at(self, weights: Weights) -> list[str]:
-        """The options whose range ends at this pair, so that a better one may lie beyond."""
-        names = {
-            "--lm-weight": self.lm_weights.ends_at(weights.lm_weight),
-            "--word-score": self.word_scores.ends_at(weights.word_score),
-        }
-        return [name for name, ends in names.items() if ends]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How to search.
-
-    Attributes:
-        space: the pairs of the first, coarse grid.
-        refinements: how often the steps are halved around the best pair.
-        metric: ``wer`` or ``cer``, the error rate that counts.
-        beam_width: of all searches of the decoder.
-
-    Raises:
-        ParameterError: the width is that of greedy decoding, which knows no weights.
-    """
-
-    space: Space = field(default_factory=Space)
-    refinements: int = 2
-    metric: str = "wer"
-    beam_width: int = 100
-
-    def __post_init__(self) -> None:
-        if self.beam_width < 2:  # noqa: PLR2004 - 1 is greedy
-            raise ParameterError(
-                f"beam_width is {self.beam_width}, but the weights are those of a beam: give 2 or more"
-            )
-
-    @property
-    def most_trials(self) -> int:
-        """How many pairs are tried at most."""
-        return len(self.space.grid()) + 8 * self.refinements
-
-    def decoding(self, weights: Weights | None) -> Decoding:
-        """The decoder's settings for a pair; None does without the language model."""
-        if weights is None:
-            return Decoding(self.beam_width, lm_weight=0.0, words=False)
-        return Decoding(self.beam_width, weights.lm_weight, weights.word_score, words=False)
+from shrota_client.tuning_plan import Plan, Weights
 
 
 @dataclass(frozen=True)

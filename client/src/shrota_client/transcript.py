@@ -1,4 +1,4 @@
-"""What the server heard: the text, its words with their times, and the alternatives."""
+"""What the server answers: the text, its words with their times, and the alternatives."""
 
 import json
 from collections.abc import Mapping

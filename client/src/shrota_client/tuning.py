@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from shrota_client.alignment import Edits
 from shrota_client.client import AsyncClient
 from shrota_client.decoding import Decoding
 from shrota_client.errors import AudioError, ManifestError, RequestError, ShrotaError
@@ -14,16 +15,26 @@ from shrota_client.log_probs import LogProbs
 from shrota_client.manifest import Utterance
 from shrota_client.results import in_order_async
 from shrota_client.score import Score, UtteranceScore, score_utterance
-from shrota_client.search import Found, Plan, search
+from shrota_client.search import Found, edits_of, search
 from shrota_client.text import normalize
+from shrota_client.tuning_plan import Plan
 
 
 @dataclass(frozen=True)
-class Heard:
-    """An utterance of a manifest and what the acoustic model made of it."""
+class UtteranceLogProbs:
+    """An utterance of a manifest, and its log-probabilities."""
 
     utterance: Utterance
     log_probs: LogProbs
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One way to decode, and what it gave on the development set: all edits of words and of characters."""
+
+    decoding: Decoding
+    words: Edits
+    characters: Edits
 
 
 @dataclass(frozen=True)
@@ -44,6 +55,14 @@ class Tuning:
     without_lm: Score
     found: Found
 
+    def passes(self) -> list[Pass]:
+        """All ways to decode: greedily, without the language model, then each pair in ascending order."""
+        return [
+            Pass(self.plan.greedy, *edits_of(self.greedy)),
+            Pass(self.plan.decoding(None), *edits_of(self.without_lm)),
+            *(Pass(self.plan.decoding(each.weights), each.words, each.characters) for each in self.found.trials),
+        ]
+
 
 def check_references(utterances: Sequence[Utterance], manifest: object) -> None:
     """Refuses a development set in which no word is said.
@@ -55,28 +74,28 @@ def check_references(utterances: Sequence[Utterance], manifest: object) -> None:
         raise ManifestError(f'no "text" of {manifest} has a word: write what is said in the audio')
 
 
-async def hear(
+async def compute_log_probs(
     client: AsyncClient,
     utterances: Sequence[Utterance],
     concurrency: int,
-    check: Decoding | None = None,
-    advance: Callable[[], object] = lambda: None,
-) -> tuple[list[Heard], list[tuple[Utterance, ShrotaError]]]:
+    checks: Sequence[Decoding] = (),
+    on_utterance: Callable[[], object] = lambda: None,
+) -> tuple[list[UtteranceLogProbs], list[tuple[Utterance, ShrotaError]]]:
     """Runs the acoustic model over all utterances, once.
 
     Args:
         client: of the server.
         utterances: of the manifest.
         concurrency: requests on their way at once.
-        check: the first log-probabilities are decoded so before the others are waited for, because a decoder that
-            refuses these settings would only be met after everything was heard.
-        advance: called behind each utterance.
+        checks: the first log-probabilities are decoded in each of these ways before the others are waited for,
+            because a decoder that refuses one would only be met after all of them were computed.
+        on_utterance: called behind each utterance.
 
     Returns:
-        Those that were heard, and those whose audio is to blame with their errors, both in order.
+        The log-probabilities, and the utterances whose audio is to blame with their errors, both in order.
 
     Raises:
-        ShrotaError: the server cannot be reached or fails, or refuses ``check``.
+        ShrotaError: the server cannot be reached or fails, or refuses one of the ``checks``.
     """
 
     async def one(utterance: Utterance) -> LogProbs | ShrotaError:
@@ -85,7 +104,7 @@ async def hear(
         except (AudioError, RequestError) as error:
             return error
 
-    heard: list[Heard] = []
+    computed: list[UtteranceLogProbs] = []
     failed: list[tuple[Utterance, ShrotaError]] = []
     async with contextlib.aclosing(in_order_async(one, utterances, concurrency)) as answers:
         remaining = iter(utterances)
@@ -94,19 +113,19 @@ async def hear(
             if isinstance(answer, ShrotaError):
                 failed.append((utterance, answer))
             else:
-                if check is not None and not heard:
+                for check in () if computed else checks:
                     await client.decode(answer, decoding=check)
-                heard.append(Heard(utterance, answer))
-            advance()
-    return heard, failed
+                computed.append(UtteranceLogProbs(utterance, answer))
+            on_utterance()
+    return computed, failed
 
 
 async def score_decoding(
     client: AsyncClient,
-    heard: Sequence[Heard],
+    utterances: Sequence[UtteranceLogProbs],
     decoding: Decoding,
     concurrency: int,
-    advance: Callable[[], object] = lambda: None,
+    on_utterance: Callable[[], object] = lambda: None,
 ) -> Score:
     """Decodes everything in one way, and compares it with the references.
 
@@ -114,48 +133,53 @@ async def score_decoding(
         ShrotaError: the server cannot be reached, fails, or refuses the settings.
     """
 
-    async def one(each: Heard) -> UtteranceScore:
+    async def one(each: UtteranceLogProbs) -> UtteranceScore:
         transcript = await client.decode(each.log_probs, decoding=decoding)
-        advance()
+        on_utterance()
         utterance = each.utterance
         return score_utterance(utterance.name, utterance.text or "", transcript.text, transcript.duration)
 
-    async with contextlib.aclosing(in_order_async(one, heard, concurrency)) as scores:
+    async with contextlib.aclosing(in_order_async(one, utterances, concurrency)) as scores:
         return Score(tuple([score async for score in scores]))
 
 
 async def tune(
     client: AsyncClient,
-    heard: Sequence[Heard],
+    utterances: Sequence[UtteranceLogProbs],
     plan: Plan,
     concurrency: int,
-    advance: Callable[[Decoding], object] = lambda _: None,
+    on_utterance: Callable[[Decoding], object] = lambda _: None,
+    *,
+    on_pass: Callable[[Pass], object] = lambda _: None,
 ) -> Tuning:
     """Finds the weights with which the server's decoder makes the fewest errors.
 
     Args:
         client: of the server.
-        heard: the development set.
+        utterances: the development set with its log-probabilities.
         plan: how to search.
         concurrency: requests on their way at once; each pair is decoded before the next, so that the server loads the
             language model once for it.
-        advance: called behind each utterance of each way to decode, with that.
+        on_utterance: called behind each utterance of each way to decode, with that.
+        on_pass: called behind each way to decode, so that what was found is not lost where a later one fails.
 
     Raises:
         ShrotaError: as :func:`score_decoding`.
     """
 
-    async def measured(decoding: Decoding) -> Score:
-        return await score_decoding(client, heard, decoding, concurrency, lambda: advance(decoding))
+    async def measure(decoding: Decoding) -> Score:
+        score = await score_decoding(client, utterances, decoding, concurrency, lambda: on_utterance(decoding))
+        on_pass(Pass(decoding, *edits_of(score)))
+        return score
 
-    greedy = await measured(Decoding(beam_width=1, words=False))
-    without_lm = await measured(plan.decoding(None))
+    greedy = await measure(plan.greedy)
+    without_lm = await measure(plan.decoding(None))
     steps = search(plan)
     try:
         weights = next(steps)
         while True:
-            weights = steps.send(await measured(plan.decoding(weights)))
+            weights = steps.send(await measure(plan.decoding(weights)))
     except StopIteration as end:
         found: Found = end.value
-    duration = sum(each.log_probs.duration for each in heard)
+    duration = sum(each.log_probs.duration for each in utterances)
     return Tuning(plan, duration, greedy, without_lm, found)

@@ -1,30 +1,63 @@
 """What a development set says about the decoder's weights, as text for people and as JSON."""
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from shrota_client.alignment import Edits
+from shrota_client.decoding import Decoding
 from shrota_client.report import percent, summary
 from shrota_client.score import Score
 from shrota_client.search import edits_of
-from shrota_client.tuning import Tuning
+from shrota_client.tuning import Pass, Tuning
+
+WITHOUT_LM = "beam without language model"
+WAY_WIDTH = len(WITHOUT_LM)
 
 
 def table(tuning: Tuning) -> str:
     """A line with word and character error rate for each pair, and for decoding without a language model."""
-    rows: list[tuple[str, str, tuple[Edits, Edits]]] = [
-        ("greedy", "", edits_of(tuning.greedy)),
-        ("no model", "", edits_of(tuning.without_lm)),
-    ]
-    for trial in tuning.found.trials:
-        weights = trial.weights
-        rows.append((f"{weights.lm_weight:g}", f"{weights.word_score:g}", (trial.words, trial.characters)))
-    best = 2 + tuning.found.trials.index(tuning.found.best)
-    lines = ["lm_weight  word_score  word error rate  character error rate"]
-    for number, (lm_weight, word_score, (words, characters)) in enumerate(rows):
-        mark = "  best" if number == best else ""
-        rates = f"{percent(words.rate):>15}  {percent(characters.rate):>20}"
-        lines.append(f"{lm_weight:>9}  {word_score:>10}  {rates}{mark}")
-    return "\n".join(lines)
+    best = tuning.plan.decoding(tuning.found.best.weights)
+    return "\n".join(_lines(tuning.passes(), best))
+
+
+def partial_table(passes: Sequence[Pass]) -> str:
+    """The same of a search that did not come to its end: the pairs so far, in ascending order, none of them the best.
+
+    Args:
+        passes: as they were measured, at least one.
+    """
+    return "\n".join(_lines(sorted(passes, key=_order), None))
+
+
+def name(decoding: Decoding) -> str:
+    """What sets a way to decode apart from the others of a search."""
+    if decoding.beam_width == 1:
+        return "greedy"
+    if not decoding.lm_weight:
+        return WITHOUT_LM
+    return f"lm_weight {decoding.lm_weight:g}, word_score {decoding.word_score:g}"
+
+
+def progress(measured: Pass) -> str:
+    """One line on a way to decode that was measured."""
+    rates = f"word error rate {percent(measured.words.rate)}, character error rate {percent(measured.characters.rate)}"
+    return f"{name(measured.decoding)}: {rates}"
+
+
+def _order(each: Pass) -> tuple[bool, float, float]:
+    """Greedy decoding first, then the beams by their weights."""
+    return each.decoding.beam_width != 1, each.decoding.lm_weight or 0.0, each.decoding.word_score or 0.0
+
+
+def _lines(passes: Sequence[Pass], best: Decoding | None) -> Iterator[str]:
+    yield f"{'lm_weight  word_score':<{WAY_WIDTH}}  word error rate  character error rate"
+    for each in passes:
+        if each.decoding.lm_weight:
+            way = f"{each.decoding.lm_weight:>9g}  {each.decoding.word_score:>10g}"
+        else:
+            way = name(each.decoding)
+        rates = f"{percent(each.words.rate):>15}  {percent(each.characters.rate):>20}"
+        yield f"{way:<{WAY_WIDTH}}  {rates}{'  best' if each.decoding == best else ''}"
 
 
 def conclusion(tuning: Tuning) -> str:
@@ -41,9 +74,11 @@ def conclusion(tuning: Tuning) -> str:
 def cautions(tuning: Tuning) -> list[str]:
     """What speaks against the best pair, one line each."""
     lines = [
-        f"the best pair lies at the end of {option}'s range: a wider range may hold a better one"
-        for option in tuning.plan.space.ends_at(tuning.found.best.weights)
+        f"the best pair lies at the end of the range of {weight}: a wider range may hold a better one"
+        for weight in tuning.plan.space.ends_at(tuning.found.best.weights)
     ]
+    if tuning.plan.hotwords:
+        lines.append(f"the best pair was found with hotwords ({len(tuning.plan.hotwords)}): give the same ones with it")
     without = min(_errors(tuning.greedy, tuning.plan.metric), _errors(tuning.without_lm, tuning.plan.metric))
     if _errors(tuning.found.score, tuning.plan.metric) >= without:
         lines.append("no pair makes fewer errors than decoding without the language model: set lm_weight 0")
@@ -71,6 +106,8 @@ def as_dict(tuning: Tuning) -> dict[str, Any]:
         "duration": tuning.duration,
         "metric": tuning.plan.metric,
         "beam_width": tuning.plan.beam_width,
+        "hotwords": list(tuning.plan.hotwords or ()),
+        "hotword_weight": tuning.plan.hotword_weight,
         "greedy": _rates(*edits_of(tuning.greedy)),
         "without_language_model": _rates(*edits_of(tuning.without_lm)),
         "trials": [

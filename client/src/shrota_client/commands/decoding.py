@@ -7,16 +7,7 @@ import click
 from shrota_client.decoding import Decoding, Hotword
 from shrota_client.hotwords import parse_hotword, read_hotwords
 
-DECODING_OPTIONS = (
-    click.option(
-        "--beam-width",
-        type=int,
-        metavar="COUNT",
-        help="Transcripts that the decoder's search keeps at every frame; 1 is greedy. This and the following are as "
-        "the server is set up, unless given.",
-    ),
-    click.option("--lm-weight", type=float, metavar="NUMBER", help="How much the language model counts."),
-    click.option("--word-score", type=float, metavar="NUMBER", help="Added to a transcript's score for each word."),
+HOTWORD_OPTIONS = (
     click.option(
         "--hotword",
         "hotwords",
@@ -33,6 +24,18 @@ DECODING_OPTIONS = (
     click.option(
         "--hotword-weight", type=float, metavar="NUMBER", help="Boost of hotwords that have none of their own."
     ),
+)
+DECODING_OPTIONS = (
+    click.option(
+        "--beam-width",
+        type=int,
+        metavar="COUNT",
+        help="Transcripts that the decoder's search keeps at every frame; 1 is greedy. This and the following are as "
+        "the server is set up, unless given.",
+    ),
+    click.option("--lm-weight", type=float, metavar="NUMBER", help="How much the language model counts."),
+    click.option("--word-score", type=float, metavar="NUMBER", help="Added to a transcript's score for each word."),
+    *HOTWORD_OPTIONS,
     click.option(
         "--n-best",
         type=int,
@@ -46,16 +49,16 @@ DECODING_OPTIONS = (
 
 def decoding(
     *,
-    beam_width: int | None,
-    lm_weight: float | None,
-    word_score: float | None,
     hotwords: tuple[str, ...],
     hotwords_file: Path | None,
     hotword_weight: float | None,
-    n_best: int | None,
-    no_words: bool,
+    beam_width: int | None = None,
+    lm_weight: float | None = None,
+    word_score: float | None = None,
+    n_best: int | None = None,
+    no_words: bool = False,
 ) -> Decoding:
-    """The settings that :data:`DECODING_OPTIONS` make.
+    """The settings that :data:`DECODING_OPTIONS`, or :data:`HOTWORD_OPTIONS` alone, make.
 
     Raises:
         ParameterError: an option that cannot be used, or two that do not go together.

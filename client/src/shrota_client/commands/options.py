@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from shrota_client.client import DEFAULT_SERVER, AsyncClient
-from shrota_client.commands.decoding import DECODING_OPTIONS, decoding
+from shrota_client.commands.decoding import DECODING_OPTIONS, HOTWORD_OPTIONS, decoding
 from shrota_client.decoding import Decoding
 from shrota_client.errors import ParameterError
 from shrota_client.message import Parameter
@@ -79,9 +79,9 @@ def connection_options(command: Command) -> Command:
     return _add((*SERVER_OPTIONS, *DECODING_OPTIONS, *WAITING_OPTIONS), command)
 
 
-def server_options(command: Command) -> Command:
-    """As :func:`connection_options`, without those of the decoder."""
-    return _add((*SERVER_OPTIONS, *WAITING_OPTIONS), command)
+def hotword_options(command: Command) -> Command:
+    """As :func:`connection_options`, but of the decoder's options those of hotwords alone."""
+    return _add((*SERVER_OPTIONS, *HOTWORD_OPTIONS, *WAITING_OPTIONS), command)
 
 
 def _add(options: Sequence[Callable[[Command], Command]], command: Command) -> Command:
@@ -102,7 +102,7 @@ def connection(
     client_key: str | None,
     **decoder: Any,
 ) -> Connection:
-    """The settings that the options make; ``decoder`` are those of the decoder, none after :func:`server_options`.
+    """The settings that the options make; ``decoder`` are those of the decoder.
 
     Raises:
         CertificateError, ParameterError: an option that cannot be used.
@@ -111,7 +111,7 @@ def connection(
     if engine is not None:
         parameters["engine"] = engine
     tls, timeouts = Tls(ca_cert, client_cert, client_key), Timeouts(request_s=timeout_s)
-    return Connection(server, tls, timeouts, parameters, decoding(**decoder) if decoder else Decoding())
+    return Connection(server, tls, timeouts, parameters, decoding(**decoder))
 
 
 def parse_parameter(pair: str) -> tuple[str, Parameter]:

@@ -1,18 +1,30 @@
 """``shrota tune-decoder``: the decoder's weights that make the fewest errors on a development set."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
 from shrota_client.client import CONCURRENCY
-from shrota_client.commands.options import connection, server_options
-from shrota_client.decoding import check_given_once
+from shrota_client.commands.options import Connection, connection, hotword_options
+from shrota_client.decoding import Decoding
+from shrota_client.errors import ParameterError, ShrotaError
+from shrota_client.tuning_plan import METRICS, Plan, Range, Space
 from shrota_client.writing import STANDARD_OUTPUT, writing
 
-BEAM_WIDTH = 100
-REFINEMENTS = 2
+DEFAULTS = Plan()
+INSTEAD = {
+    "beam_width": "give --beam-width",
+    "lm_weight": "give its range with --lm-weight",
+    "word_score": "give its range with --word-score",
+    "hotwords": "give --hotword or --hotwords-file",
+    "hotword_weight": "give --hotword-weight",
+    "n_best": "leave it out, only the best reading is scored",
+    "words": "leave it out, only the text is scored",
+}
+"""What to do about the decoder's own parameters, which tuning sets itself."""
 
 
 @click.command("tune-decoder")
@@ -21,7 +33,7 @@ REFINEMENTS = 2
     "--lm-weight",
     "lm_weights",
     metavar="RANGE",
-    default="0.2:1.4:0.2",
+    default=str(DEFAULTS.space.lm_weights),
     show_default=True,
     help="How much the language model counts: LOW:HIGH:STEP, or one number.",
 )
@@ -29,7 +41,7 @@ REFINEMENTS = 2
     "--word-score",
     "word_scores",
     metavar="RANGE",
-    default="0:4:1",
+    default=str(DEFAULTS.space.word_scores),
     show_default=True,
     help="What each word adds to a transcript's score: LOW:HIGH:STEP, or one number.",
 )
@@ -37,14 +49,14 @@ REFINEMENTS = 2
     "--refine",
     "refinements",
     type=click.IntRange(0, 6),
-    default=REFINEMENTS,
+    default=DEFAULTS.refinements,
     show_default=True,
     help="How often both steps are halved, and the neighbours of the best pair tried.",
 )
 @click.option(
     "--metric",
-    type=click.Choice(["wer", "cer"]),
-    default="wer",
+    type=click.Choice(METRICS),
+    default=DEFAULTS.metric,
     show_default=True,
     help="What to make small: the word or the character error rate.",
 )
@@ -52,12 +64,12 @@ REFINEMENTS = 2
     "--beam-width",
     type=int,
     metavar="COUNT",
-    default=BEAM_WIDTH,
+    default=DEFAULTS.beam_width,
     show_default=True,
     help="Transcripts that the search keeps at every frame. Other widths have other best weights: tune with the one "
     "that you will use.",
 )
-@server_options
+@hotword_options
 @click.option(
     "-j",
     "--concurrency",
@@ -90,18 +102,39 @@ def tune_decoder(  # noqa: PLR0917 - click passes options by name
     from shrota_client import tuning_report  # noqa: PLC0415
     from shrota_client.commands.tuning import tune_server  # noqa: PLC0415
     from shrota_client.manifest import read_manifest  # noqa: PLC0415
-    from shrota_client.search import Plan, Range, Space  # noqa: PLC0415
-    from shrota_client.tuning import check_references  # noqa: PLC0415
+    from shrota_client.tuning import Pass, check_references  # noqa: PLC0415
 
     space = Space(Range.parse(lm_weights, "--lm-weight"), Range.parse(word_scores, "--word-score"))
-    plan = Plan(space, refinements, metric, beam_width)
     settings = connection(**options)
-    check_given_once(settings.parameters, plan.decoding(space.grid()[0]))
+    check_parameters(settings)
+    favoured = settings.decoding
+    plan = Plan(space, refinements, metric, beam_width, favoured.hotwords, favoured.hotword_weight)
+    # greedy decoding, which is measured as well, refuses hotwords: only the plan has them
+    settings = replace(settings, decoding=Decoding())
     utterances = read_manifest(manifest, need_text=True)
     check_references(utterances, manifest)
-    tuning = tune_server(utterances, settings, plan, concurrency)
+    measured: list[Pass] = []
+    try:
+        tuning = tune_server(utterances, settings, plan, concurrency, measured.append)
+    except (ShrotaError, KeyboardInterrupt):
+        if measured:
+            # JSON that is cut short helps nobody: standard output has the whole of it or nothing
+            with writing(STANDARD_OUTPUT):
+                click.echo(tuning_report.partial_table(measured), err=as_json)
+        raise
     with writing(STANDARD_OUTPUT):
         if as_json:
             click.echo(json.dumps(tuning_report.as_dict(tuning), ensure_ascii=False, indent=2))
         else:
             click.echo(f"{tuning_report.table(tuning)}\n\n{tuning_report.conclusion(tuning)}")
+
+
+def check_parameters(settings: Connection) -> None:
+    """Refuses request parameters that belong to the decoder, and names the option that is meant for each.
+
+    Raises:
+        ParameterError: there is one.
+    """
+    for name, remedy in INSTEAD.items():
+        if name in settings.parameters:
+            raise ParameterError(f"tune-decoder sets the parameter {name} itself: {remedy}")

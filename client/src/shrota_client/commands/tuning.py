@@ -2,8 +2,10 @@
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import PurePath
+
+import click
 
 from shrota_client.commands.batch import report_failures
 from shrota_client.commands.options import Connection
@@ -11,38 +13,56 @@ from shrota_client.decoding import Decoding
 from shrota_client.inputs import Source
 from shrota_client.manifest import Utterance
 from shrota_client.results import Result
-from shrota_client.search import Plan
-from shrota_client.tuning import Tuning, hear, tune
+from shrota_client.tuning import Pass, Tuning, compute_log_probs, tune
+from shrota_client.tuning_plan import Plan
+from shrota_client.tuning_report import name, progress
 
 
-def tune_server(utterances: Sequence[Utterance], connection: Connection, plan: Plan, concurrency: int) -> Tuning:
+def tune_server(
+    utterances: Sequence[Utterance],
+    connection: Connection,
+    plan: Plan,
+    concurrency: int,
+    on_pass: Callable[[Pass], object],
+) -> Tuning:
     """Tunes the server's decoder; ends the command where recordings fail, as the weights would not be those of the set.
 
-    The progress bars are on standard error, and only where that is a terminal.
+    Progress is on standard error: bars where that is a terminal, else a line for each pair. Ctrl-C ends requests on
+    their way at once; ``on_pass`` has been called with each pair that came to its end.
 
     Raises:
-        ShrotaError: the server cannot be reached, fails, or refuses the first pair of the plan.
+        ShrotaError: the server cannot be reached, fails, or refuses a pair of the plan.
     """
-    return asyncio.run(_tune(utterances, connection, plan, concurrency))
+    return asyncio.run(_tune(utterances, connection, plan, concurrency, on_pass))
 
 
-async def _tune(utterances: Sequence[Utterance], connection: Connection, plan: Plan, concurrency: int) -> Tuning:
+async def _tune(
+    utterances: Sequence[Utterance],
+    connection: Connection,
+    plan: Plan,
+    concurrency: int,
+    on_pass: Callable[[Pass], object],
+) -> Tuning:
     from tqdm import tqdm  # noqa: PLC0415 - only needed here
 
     hidden = not sys.stderr.isatty()
     async with connection.client() as client:
-        first = plan.decoding(plan.space.grid()[0])
         with tqdm(total=len(utterances), desc="listening", unit="file", disable=hidden, dynamic_ncols=True) as bar:
-            heard, failed = await hear(client, utterances, concurrency, first, bar.update)
+            computed, failed = await compute_log_probs(client, utterances, concurrency, plan.checks(), bar.update)
         report_failures([(_source(each), Result(each.audio, error=error)) for each, error in failed], len(utterances))
-        total = len(heard) * (2 + plan.most_trials)
+        total = len(computed) * (2 + plan.most_trials)
         with tqdm(total=total, unit="utterance", disable=hidden, dynamic_ncols=True) as bar:
 
-            def advance(decoding: Decoding) -> None:
-                bar.set_description_str(_name(decoding), refresh=False)
+            def on_utterance(decoding: Decoding) -> None:
+                bar.set_description_str(name(decoding), refresh=False)
                 bar.update()
 
-            tuning = await tune(client, heard, plan, concurrency, advance)
+            def finish(each: Pass) -> None:
+                on_pass(each)
+                if hidden:
+                    click.echo(progress(each), err=True)
+
+            tuning = await tune(client, computed, plan, concurrency, on_utterance, on_pass=finish)
             # neighbours beyond a range, and those that were tried before, were not searched
             bar.total = bar.n
     return tuning
@@ -50,11 +70,3 @@ async def _tune(utterances: Sequence[Utterance], connection: Connection, plan: P
 
 def _source(utterance: Utterance) -> Source:
     return Source(utterance.name, utterance.audio, PurePath(utterance.name))
-
-
-def _name(decoding: Decoding) -> str:
-    if decoding.beam_width == 1:
-        return "greedy"
-    if not decoding.lm_weight:
-        return "without model"
-    return f"lm_weight {decoding.lm_weight:g}, word_score {decoding.word_score:g}"

@@ -76,6 +76,72 @@ def export_lm_command(*, file: Path, repository: Path) -> None:
     click.echo(f"installed {repository / staged.paths[-1]}: {staged.describe()}", err=True)
 
 
+@export.command("tensorrt")
+@click.argument("graph", required=False)
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "tf32", "fp16", "bf16"]),
+    default="fp32",
+    show_default=True,
+    help="What the graph is in; tf32 is a flag of the builder and takes the fp32 graph.",
+)
+@click.option(
+    "--for",
+    "flavour",
+    type=click.Choice(["tensorrt", "rtx"]),
+    default="tensorrt",
+    show_default=True,
+    help="tensorrt: for the GPU here. rtx: TensorRT-RTX, for GeForce and RTX GPUs; it needs none to build.",
+)
+@click.option(
+    "--compute-capability",
+    "compute_capabilities",
+    multiple=True,
+    metavar="N.N",
+    help="With --for rtx, what to build for: 8.6, 8.9, 12.0; may be given several times. [that of the GPU here]",
+)
+@click.option(
+    "--repository", type=PATH, default=Path("model_repository"), show_default=True, help="Where Triton serves from."
+)
+@click.option("--timing-cache", type=PATH, help="Where TensorRT keeps what it measured. [a file in the user's cache]")
+@click.option("--force", is_flag=True, help="Build again what is already there.")
+def export_tensorrt_command(
+    *,
+    graph: str | None,
+    precision: str,
+    flavour: str,
+    compute_capabilities: tuple[str, ...],
+    repository: Path,
+    timing_cache: Path | None,
+    force: bool,
+) -> None:
+    """Builds a TensorRT plan of GRAPH and puts it into the repository as acoustic_trt.
+
+    GRAPH is an .onnx file, or a checkpoint whose graph is in the repository; without it, the graph that is there. The
+    profiles follow the batcher's settings in acoustic/config.pbtxt. plan.json beside the plan says what it was built
+    for; `shrota serve --engine acoustic_trt` compares that with the machine.
+    """
+    from shrota_export.tensorrt.export_plan import Order, export_plan  # noqa: PLC0415
+    from shrota_export.tensorrt.flavours import RTX, TENSORRT  # noqa: PLC0415
+    from shrota_export.tensorrt.graphs import Precision  # noqa: PLC0415
+
+    which = RTX if flavour == "rtx" else TENSORRT
+    order = Order(graph, Precision(precision), which, compute_capabilities, timing_cache, force)
+    result = export_plan(order, repository)
+    content = result.description
+    if not result.was_built:
+        click.echo(f"the same plan is already in {repository} (--force builds it again)", err=True)
+        return
+    built_for = ", ".join(content["compute_capabilities"])
+    click.echo(
+        f"built: {which.title} {content['tensorrt']['version']}, {precision}, compute capability {built_for}, "
+        f"{len(content['profiles'])} profiles, {content['plan']['bytes'] / 1e6:.0f} MB",
+        err=True,
+    )
+    if not content["comparison"]["was_run"]:
+        click.echo(f"not compared with the graph: {content['comparison']['why']}", err=True)
+
+
 @export.command("random")
 @click.option("--like", type=click.Choice(["indicwav2vec-hindi"]), required=True, help="The published architecture.")
 @click.option("--output", type=PATH, required=True, help="Folder to make.")

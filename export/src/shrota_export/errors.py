@@ -8,6 +8,7 @@
         ├── RandomCheckpointError (ValueError)  a random checkpoint that cannot be made
         ├── HubError           (OSError)      the hub cannot be reached, or has no such checkpoint
         ├── LanguageModelError (ValueError)   no KenLM model, or not one for the checkpoint's tokens
+        ├── PlanError          (RuntimeError) TensorRT is missing, or cannot build a plan of the graph here
         ├── RepositoryError    (OSError)      no model repository, or one that cannot be written
         ├── SpeechError        (ValueError)   no speech to verify with
         └── VerificationError  (ArithmeticError)  the exported graph differs from the checkpoint
@@ -46,6 +47,10 @@ class LanguageModelError(ExportError, ValueError):
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"cannot install the language model {name!r}: {reason}")
+
+
+class PlanError(ExportError, RuntimeError):
+    """TensorRT is missing, or cannot build a plan of the graph on this machine."""
 
 
 class RepositoryError(ExportError, OSError):

@@ -11,3 +11,7 @@ LM_ARPA = LM_WORDS.with_name("lm.arpa")
 LM_BINARY = LM_WORDS.with_name("lm.binary")
 LANGUAGE_MODELS = (LM_ARPA, LM_BINARY, *(LM_WORDS.with_name(name) for name in ("lm.arpa.gz", "lm.bin", "lm.klm")))
 """All that the decoder takes for a language model."""
+
+PLAN = Path("acoustic_trt/1/model.plan")
+PLAN_DESCRIPTION = PLAN.with_name("plan.json")
+PLAN_CONFIGURATION = Path("acoustic_trt/config.pbtxt")

@@ -11,13 +11,17 @@ from shrota_export.errors import PlanError
 from shrota_export.progress import step
 from shrota_export.tensorrt.flavours import Flavour
 from shrota_export.tensorrt.graphs import Precision
-from shrota_export.tensorrt.log import Layer, make_log, make_monitor
+from shrota_export.tensorrt.log import Layer, count_types, make_log, make_monitor
 from shrota_export.tensorrt.profiles import GROWTH, Batcher, Profile, make_profiles
 from shrota_export.tensorrt.timing_cache import TimingCache
 
 OUT_OF_MEMORY = re.compile(r"out ?of ?memory|could not be allocated|insufficient memory", re.IGNORECASE)
 REQUESTED = re.compile(r"(\d{7,}) bytes|amount of GPU memory \((\d+)")
-TURING = re.compile(r"Cannot compile operation '([^']+)' for Turing.*?: (.*?)\. ")
+NO_KERNEL = re.compile(r"Cannot compile operation '([^']+)' for Turing[^:]*: (.*?)\. ")
+NO_TYPE = re.compile(
+    r"Cannot compile for target\(s\) (sm[\w, ]+), because the model contains HW-specific datatypes: (\w+)"
+)
+TYPES = {"b16": "bfloat16"}
 GIB = 2**30
 
 
@@ -43,7 +47,10 @@ class Built:
 
     plan: Any
     """a buffer of bytes"""
+    types: dict[str, dict[str, int]]
+    """see :func:`shrota_export.tensorrt.log.count_types`"""
     layers: list[Layer]
+    """of the engine, as far as the builder lists them"""
     activation_bytes: list[int]
     """GPU memory for activations, of each profile; empty if the builder does not say"""
 
@@ -67,7 +74,8 @@ def build_plan(request: Request, timing_cache: TimingCache) -> Built:
     _configure(trt, builder, config, request)
     cache = timing_cache.attach(config)
     monitor = config.progress_monitor = make_monitor(trt)
-    with step(f"build the plan ({request.precision}, {len(request.profiles)} profiles)"):
+    count = len(request.profiles)
+    with step(f"build the plan ({request.precision}, {count} profile{'s' if count > 1 else ''})"):
         plan = builder.build_serialized_network(network, config)
         if monitor.interrupted:
             raise KeyboardInterrupt
@@ -75,7 +83,7 @@ def build_plan(request: Request, timing_cache: TimingCache) -> Built:
             raise PlanError(explain(request, log.errors, log.activation_bytes))
     if cache is not None:
         timing_cache.save(cache)
-    return Built(plan, log.layers, log.activation_bytes)
+    return Built(plan, count_types(network), log.layers, log.activation_bytes)
 
 
 def _strongly_typed(trt: Any) -> int:
@@ -112,10 +120,15 @@ def compute_capability(trt: Any, target: str) -> Any:
     """
     name = f"SM{target.replace('.', '')}"
     if not hasattr(trt.ComputeCapability, name):
-        known = sorted((n for n in dir(trt.ComputeCapability) if n.startswith("SM")), key=lambda n: int(n[2:]))
-        listed = ", ".join(f"{name[2:-1]}.{name[-1]}" for name in known)
-        raise PlanError(f"TensorRT {trt.__version__} builds nothing for compute capability {target}; it can {listed}")
+        names = sorted((n for n in dir(trt.ComputeCapability) if n.startswith("SM")), key=lambda n: int(n[2:]))
+        known = ", ".join(map(_dotted, names))
+        raise PlanError(f"version {trt.__version__} builds nothing for compute capability {target}, only for {known}")
     return getattr(trt.ComputeCapability, name)
+
+
+def _dotted(names: str) -> str:
+    """SM120 -> 12.0."""
+    return re.sub(r"sm(\d+)(\d)", r"\1.\2", names, flags=re.IGNORECASE)
 
 
 def _unsupported(request: Request, parser: Any) -> str:
@@ -127,17 +140,25 @@ def _unsupported(request: Request, parser: Any) -> str:
     reason = " ".join(str(error.desc()).split())
     more = f" (and {parser.num_errors - 1} more)" if parser.num_errors > 1 else ""
     node = error.node_name() or f"number {error.node()}"
-    return f"{title} cannot build {request.graph}: node {node} ({error.node_operator()}) is not supported: {reason}{more}"
+    return (
+        f"{title} cannot build {request.graph}: node {node} ({error.node_operator()}) is not supported: {reason}{more}"
+    )
 
 
 def explain(request: Request, errors: Sequence[str], activation_bytes: Sequence[int]) -> str:
     """Why a build failed, in one line, from the errors that TensorRT logged."""
     title = request.flavour.title
     for error in errors:
-        if found := TURING.search(f"{error} "):
+        if found := NO_KERNEL.search(f"{error} "):
             return (
-                f"{title} has no kernel for compute capability 7.5 (Turing) of the node {found[1]}: {found[2]}; "
-                f"build for a later GPU, or from a graph whose matrix products are all fp16"
+                f"{title} cannot run the node {found[1]} on compute capability 7.5 (Turing: T4, RTX 20): {found[2]}; "
+                f"there a plan needs the fp16 graph (--precision fp16)"
+            )
+        if found := NO_TYPE.search(error):
+            kind = TYPES.get(found[2], found[2])
+            return (
+                f"the graph holds {kind}, which GPUs of compute capability {_dotted(found[1])} do not have: build for "
+                f"another one, or from the fp16 graph (--precision fp16)"
             )
     if any(OUT_OF_MEMORY.search(error) for error in errors):
         return _out_of_memory(request, errors, activation_bytes)

@@ -13,7 +13,6 @@ from shrota_export.manifest import describe_file, now
 from shrota_export.paths import PLAN, PLAN_DESCRIPTION
 from shrota_export.tensorrt.builder import Built, Request
 from shrota_export.tensorrt.graphs import Graph, Precision
-from shrota_export.tensorrt.log import count_products
 
 
 def identity(request: Request, graph: Graph, version: str) -> dict[str, Any]:
@@ -29,17 +28,14 @@ def identity(request: Request, graph: Graph, version: str) -> dict[str, Any]:
     }
 
 
-def describe(
-    request: Request, graph: Graph, version: str, built: Built, plan: Path, comparison: dict[str, Any]
-) -> dict[str, Any]:
-    """The whole content of ``plan.json``."""
+def describe(request: Request, wanted: dict[str, Any], built: Built, plan: Path) -> dict[str, Any]:
+    """The whole content of ``plan.json`` but ``comparison``; ``wanted`` is the plan's :func:`identity`."""
     gpu = None if request.gpu is None else {"name": request.gpu.name, "driver": request.gpu.driver}
     return {
-        **identity(request, graph, version),
+        **wanted,
         "built_on": gpu,
-        "matrix_products": count_products(built.layers),
+        "types": built.types,
         "activation_bytes": built.activation_bytes,
-        "comparison": comparison,
         "plan": describe_file(plan),
         "date": now(),
     }

@@ -70,7 +70,7 @@ def export_plan(order: Order, repository: Path) -> PlanExport:
         built = build_plan(request, TimingCache(cache))
         _write(files.path(PLAN), built)
         comparison = {"was_run": False, "why": _why_not_compared(request)}
-        content = describe(request, graph, trt.__version__, built, files.path(PLAN), comparison)
+        content = {**describe(request, wanted, built, files.path(PLAN)), "comparison": comparison}
         written = [PLAN]
         if configuration is not None:
             files.path(PLAN_CONFIGURATION).write_text(configuration, encoding="utf-8")
@@ -87,8 +87,8 @@ def _targets(order: Order, gpu: Gpu | None) -> Sequence[str]:
     if order.flavour.needs_gpu:
         if gpu is None:
             raise PlanError(
-                f"there is no NVIDIA GPU here (or no driver for it), and {title} times its kernels on the one that will "
-                "run the plan: build it there, or for a GeForce or RTX GPU with --for rtx --compute-capability 8.9"
+                f"there is no NVIDIA GPU here (or no driver for it), and {title} times its kernels on the one that "
+                "runs the plan: build it there, or for a GeForce or RTX GPU with --for rtx --compute-capability 8.9"
             )
         if asked and asked != [gpu.compute_capability]:
             raise PlanError(

@@ -72,7 +72,7 @@ def find_graph(name: str | None, repository: Path) -> Path:
         exported = read_manifest(model).get("checkpoint") or {}
         if exported.get("sha256") != find_checkpoint(name).sha256:
             there = exported.get("name", "an unknown checkpoint")
-            raise PlanError(f"{model} was exported from {there}, not from {name}: run {command} first")
+            raise PlanError(f"{model} was exported from {there}, and not from {name} as it is now: run {command} first")
     return model
 
 
@@ -121,7 +121,7 @@ def _precision(model: onnx.ModelProto) -> Precision:
     types = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type == "Constant":
-            types |= {node.output[0]: item.t.data_type for item in node.attribute if item.HasField("t")}
+            types |= {name: item.t.data_type for item in node.attribute if item.HasField("t") for name in node.output}
         elif node.op_type in {"Cast", "Identity", "Transpose"} and node.input[0] in types:
             to = [item.i for item in node.attribute if item.name == "to"]
             types[node.output[0]] = to[0] if to else types[node.input[0]]
@@ -136,9 +136,7 @@ def _precision(model: onnx.ModelProto) -> Precision:
 
 def _hash(path: Path, model: onnx.ModelProto) -> str:
     digest = hashlib.sha256()
-    locations = {
-        ExternalDataInfo(tensor).location for tensor in model.graph.initializer if uses_external_data(tensor)
-    }
+    locations = {ExternalDataInfo(tensor).location for tensor in model.graph.initializer if uses_external_data(tensor)}
     for file in [path, *(path.parent / location for location in sorted(locations))]:
         with file.open("rb") as content:
             digest.update(hashlib.file_digest(content, "sha256").digest())

@@ -9,8 +9,8 @@ from typing import Any
 from tqdm import tqdm
 
 LAYER = re.compile(
-    r"Name: (?P<name>.*?), LayerType: (?P<kind>\w+), Inputs: \[(?P<inputs>.*?)\], "
-    r"(?:Constants: .*?\], )?Outputs: \[(?P<outputs>.*?)\], (?:.*Metadata: (?P<nodes>.*))?"
+    r"Name: (?P<name>.*?), LayerType: (?P<kind>\w+), Inputs: \[(?P<inputs>.*)\], "
+    r"(?:Constants: \[.*\], )?Outputs: \[(?P<outputs>.*)\], TacticName: (?:.*Metadata: (?P<nodes>.*))?"
 )
 TYPE = re.compile(r"(?:Format/)?Datatype: (?P<type>\w+)")
 NODE = re.compile(r"\[ONNX Layer: ([^\]]*)\]")
@@ -25,7 +25,7 @@ class Layer:
     kind: str
     """"gemm", "correlation" (a convolution), "kgen" (generated), ..."""
     input_types: tuple[str, ...]
-    """TensorRT's names, without the constants: "Float", "Half", "BFloat16", "Int32", "Bool" """
+    """TensorRT's names, without the constants: "Float", "Half", "BFloat16", "Int32", "Bool"."""
     output_types: tuple[str, ...]
     nodes: tuple[str, ...]
     """the ONNX nodes that went into it"""
@@ -37,14 +37,30 @@ def read_layers(text: str) -> list[Layer]:
     for line in text.splitlines():
         found = LAYER.match(line)
         if found is not None:
-            inputs, outputs = (tuple(TYPE.findall(found[side] or "")) for side in ("inputs", "outputs"))
-            layers.append(Layer(found["name"], found["kind"], inputs, outputs, tuple(NODE.findall(found["nodes"] or ""))))
+            # "." is greedy in the pattern: without constants the group ends here, with them before "Constants"
+            inputs = TYPE.findall(found["inputs"].partition("], Constants: [")[0])
+            nodes = NODE.findall(found["nodes"] or "")
+            layers.append(
+                Layer(found["name"], found["kind"], tuple(inputs), tuple(TYPE.findall(found["outputs"])), tuple(nodes))
+            )
     return layers
 
 
-def count_products(layers: list[Layer]) -> dict[str, int]:
-    """How many matrix products there are of each type, by TensorRT's names for the types."""
-    return dict(Counter(layer.input_types[0] for layer in layers if layer.kind == "gemm" and layer.input_types))
+COUNTED = ("CONVOLUTION", "MATRIX_MULTIPLY", "NORMALIZATION", "SOFTMAX")
+
+
+def count_types(network: Any) -> dict[str, dict[str, int]]:
+    """How many layers of the kinds that matter a strongly typed network has in each type, by TensorRT's names.
+
+    No builder may change these types: what is here is what the plan computes in.
+    """
+    counts: dict[str, Counter[str]] = {}
+    for index in range(network.num_layers):
+        layer = network.get_layer(index)
+        kind = layer.type.name
+        if kind in COUNTED:
+            counts.setdefault(kind, Counter())[layer.get_input(0).dtype.name] += 1
+    return {kind: dict(counts[kind]) for kind in sorted(counts)}
 
 
 def make_log(trt: Any) -> Any:
@@ -57,7 +73,7 @@ def make_log(trt: Any) -> Any:
             super().__init__()
             self.errors: list[str] = []
             self.layers: list[Layer] = []
-            """of the first profile; the others have the same"""
+            """of all profiles, one after the other"""
             self.activation_bytes: list[int] = []
             """of each profile that was finished"""
 
@@ -65,8 +81,8 @@ def make_log(trt: Any) -> Any:
             """Takes one message; called by the builder, from any of its threads."""
             if severity in {trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR}:
                 self.errors.append(" ".join(message.split()))
-            elif message.startswith("Layers:") and not self.layers:
-                self.layers = read_layers(message)
+            elif message.startswith("Layers:"):
+                self.layers += read_layers(message)
             elif found := ACTIVATIONS.match(message):
                 self.activation_bytes.append(int(found[1]))
 

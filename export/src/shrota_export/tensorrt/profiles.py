@@ -101,8 +101,5 @@ def _number(path: Path, parameters: Any, name: str) -> float:
             raise RepositoryError(f"{path} lacks the parameter {name}; restore it from the source")
         value = float(parameters[name].string_value)
     except ValueError:
-        raise RepositoryError(
-            f"{path}: the parameter {name} is no number: {parameters[name].string_value!r}"
-        ) from None
+        raise RepositoryError(f"{path}: the parameter {name} is no number: {parameters[name].string_value!r}") from None
     return value
-

@@ -56,4 +56,6 @@ class TimingCache:
         except OSError as error:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
-            click.echo(f"the timings are not kept ({error.strerror}: {self.path}): the next build takes as long", err=True)
+            click.echo(
+                f"the timings are not kept ({error.strerror}: {self.path}): the next build takes as long", err=True
+            )

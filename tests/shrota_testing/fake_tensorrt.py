@@ -15,6 +15,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from shrota_tensorrt.cuda import CudaMemoryError
+
 Shape = tuple[int, ...]
 STREAM = 77
 ACTIVATION_BYTES = 1000
@@ -194,6 +196,7 @@ class FakeDevice:
 
     def __init__(self, capacity: int = 2**30) -> None:
         self.stream = STREAM
+        self.out_of_memory: type[Exception] = CudaMemoryError
         self.memory: dict[int, NDArray[np.uint8]] = {}
         self.allocations = 0
         self.active = False
@@ -206,10 +209,8 @@ class FakeDevice:
 
     def allocate(self, size: int) -> int:
         """A block, filled with rubbish."""
-        from shrota_tensorrt.cuda import CudaMemoryError
-
         if size + sum(block.size for block in self.memory.values()) > self._capacity:
-            raise CudaMemoryError("CUDA: cuMemAlloc_v2 failed with CUDA_ERROR_OUT_OF_MEMORY")
+            raise self.out_of_memory("CUDA: cuMemAlloc_v2 failed with CUDA_ERROR_OUT_OF_MEMORY")
         self.allocations += 1
         address = 4096 * self.allocations
         self.memory[address] = np.full(size, 0xAA, np.uint8)

@@ -103,6 +103,13 @@ def export_lm_command(*, file: Path, repository: Path) -> None:
 @click.option(
     "--repository", type=PATH, default=Path("model_repository"), show_default=True, help="Where Triton serves from."
 )
+@click.option(
+    "--manifest",
+    type=PATH,
+    default=Path("samples/manifest.jsonl"),
+    show_default=True,
+    help='Speech to compare the plan on, where it can run: JSON lines, each {"audio": FILE, "text": WHAT IS SAID}.',
+)
 @click.option("--timing-cache", type=PATH, help="Where TensorRT keeps what it measured. [a file in the user's cache]")
 @click.option("--force", is_flag=True, help="Build again what is already there.")
 def export_tensorrt_command(
@@ -112,6 +119,7 @@ def export_tensorrt_command(
     flavour: str,
     compute_capabilities: tuple[str, ...],
     repository: Path,
+    manifest: Path,
     timing_cache: Path | None,
     force: bool,
 ) -> None:
@@ -126,7 +134,7 @@ def export_tensorrt_command(
     from shrota_export.tensorrt.graphs import Precision  # noqa: PLC0415
 
     which = RTX if flavour == "rtx" else TENSORRT
-    order = Order(graph, Precision(precision), which, compute_capabilities, timing_cache, force)
+    order = Order(graph, Precision(precision), which, compute_capabilities, timing_cache, manifest, force)
     result = export_plan(order, repository)
     content = result.description
     if not result.was_built:

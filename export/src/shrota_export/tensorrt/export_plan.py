@@ -14,6 +14,7 @@ from shrota_export.manifest import write_json
 from shrota_export.paths import FRONTEND, PLAN, PLAN_CONFIGURATION, PLAN_DESCRIPTION
 from shrota_export.repository import publication
 from shrota_export.tensorrt.builder import Built, Request, build_plan
+from shrota_export.tensorrt.comparison import compare_plan
 from shrota_export.tensorrt.description import describe, identity, is_built
 from shrota_export.tensorrt.flavours import Flavour
 from shrota_export.tensorrt.graphs import Graph, Precision, check_precision, find_graph, read_graph
@@ -33,6 +34,8 @@ class Order:
     flavour: Flavour
     compute_capabilities: Sequence[str] = ()
     timing_cache: Path | None = None
+    speech: Path = Path("samples/manifest.jsonl")
+    """a manifest, to compare the plan with the float32 graph"""
     force: bool = False
 
 
@@ -56,7 +59,7 @@ def export_plan(order: Order, repository: Path) -> PlanExport:
         trt = order.flavour.load()
         gpu = find_gpu()
         targets = _targets(order, gpu)
-        graph = read_graph(find_graph(order.graph, repository))
+        graph = read_graph(find_graph(order.graph, repository, order.precision))
         check_precision(graph, order.precision)
         batcher = read_batcher(repository, _read_frontend(repository))
         profiles = make_profiles(batcher)
@@ -69,7 +72,7 @@ def export_plan(order: Order, repository: Path) -> PlanExport:
         cache = order.timing_cache or usual_path(order.flavour, trt.__version__, gpu)
         built = build_plan(request, TimingCache(cache))
         _write(files.path(PLAN), built)
-        comparison = {"was_run": False, "why": _why_not_compared(request)}
+        comparison = compare_plan(request, repository, files.path(PLAN), order.speech)
         content = {**describe(request, wanted, built, files.path(PLAN)), "comparison": comparison}
         written = [PLAN]
         if configuration is not None:
@@ -135,12 +138,3 @@ def _configuration(repository: Path, graph: Graph, profiles: int) -> str | None:
 def _write(path: Path, built: Built) -> None:
     with path.open("wb") as file:
         file.write(memoryview(built.plan))
-
-
-def _why_not_compared(request: Request) -> str:
-    """Why the plan was not run."""
-    if request.gpu is None:
-        return "the machine that built it has no GPU"
-    if request.targets and request.gpu.compute_capability not in request.targets:
-        return f"it was built for compute capability {', '.join(request.targets)} on a machine with {request.gpu}"
-    return "this version does not run plans yet"

@@ -53,8 +53,11 @@ class Graph:
     """name and hash of the checkpoint, where the manifest beside the graph says so"""
 
 
-def find_graph(name: str | None, repository: Path) -> Path:
+def find_graph(name: str | None, repository: Path, precision: Precision) -> Path:
     """The graph that is meant: a file, a checkpoint's in the repository, or (None) whatever is exported there.
+
+    Where ``shrota export precision`` has put another one in the place of the float32 graph, that lies beside it, and is
+    taken for the precisions that need it.
 
     Raises:
         CheckpointError: if it is a folder or a name, but no checkpoint.
@@ -73,6 +76,9 @@ def find_graph(name: str | None, repository: Path) -> Path:
         if exported.get("sha256") != find_checkpoint(name).sha256:
             there = exported.get("name", "an unknown checkpoint")
             raise PlanError(f"{model} was exported from {there}, and not from {name} as it is now: run {command} first")
+    kept = model.with_name("float32.onnx")
+    if precision.of_graph is Precision.FP32 and kept.is_file() and precision_of_file(model) is not Precision.FP32:
+        return kept
     return model
 
 
@@ -114,6 +120,14 @@ def check_precision(graph: Graph, precision: Precision) -> None:
     else:
         remedy = "give the fp32 graph"
     raise PlanError(f"{graph.path} is a graph in {graph.precision}, and a plan cannot change that: {remedy}")
+
+
+def precision_of_file(path: Path) -> Precision | None:
+    """The precision of a graph; None if it is none."""
+    try:
+        return _precision(onnx.load(path, load_external_data=False))
+    except Exception:  # noqa: BLE001 - whatever protobuf raises; who reads it in earnest says why
+        return None
 
 
 def _precision(model: onnx.ModelProto) -> Precision:

@@ -13,7 +13,8 @@ from onnx import TensorProto
 from shrota_client.gpu import Gpu
 from shrota_export.cli import export
 from shrota_export.errors import PlanError, RepositoryError
-from shrota_export.paths import PLAN, PLAN_CONFIGURATION, PLAN_DESCRIPTION
+from shrota_export.manifest import COUNTED
+from shrota_export.paths import MANIFEST, MODEL, PLAN, PLAN_CONFIGURATION, PLAN_DESCRIPTION
 from shrota_export.tensorrt import export_plan
 from shrota_export.tensorrt.builder import Built, Request, build_plan
 from shrota_export.tensorrt.flavours import RTX
@@ -22,7 +23,7 @@ from shrota_export.tensorrt.profiles import Batcher, make_profiles
 from shrota_export.tensorrt.timing_cache import TimingCache
 from shrota_testing.files import snapshot
 from shrota_testing.half_engine import write_half_engine
-from shrota_testing.repository import make_repository
+from shrota_testing.repository import copy_repository, make_repository, set_parameter
 
 pytest.importorskip("tensorrt_rtx", reason="the package tensorrt-rtx is not installed (it is for x86-64 only)")
 
@@ -263,3 +264,59 @@ def test_another_checkpoint_than_the_exported_one(repository: Path, tiny_checkpo
         PlanError, match=r"was exported from an unknown checkpoint, and not from .*: run `shrota export"
     ):
         shrota_export_tensorrt(repository, str(tiny_checkpoint))
+
+
+@pytest.fixture(scope="module")
+def exported(export_tiny: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The repository with what the exporter makes of a tiny wav2vec 2.0 checkpoint; one profile, so that it is quick."""
+    folder = copy_repository(tmp_path_factory.mktemp("exported") / "model_repository")
+    set_parameter(folder / "acoustic" / "config.pbtxt", "max_batch_rows", "2")
+    export_tiny(folder)
+    return folder
+
+
+@pytest.mark.parametrize("target", ["8.6", "8.9", "12.0"])
+def test_an_exported_graph_is_built_for_every_gpu(exported: Path, target: str) -> None:
+    shrota_export_tensorrt(exported, target=target)
+    description = json.loads((exported / PLAN_DESCRIPTION).read_text("utf-8"))
+    manifest = json.loads((exported / MANIFEST).read_text("utf-8"))
+    assert description["checkpoint"]["sha256"] == manifest["checkpoint"]["sha256"]
+    assert description["types"]["NORMALIZATION"] == {"FLOAT": manifest["graph"]["LayerNormalization"]}
+    assert description["types"]["MATRIX_MULTIPLY"] == {"FLOAT": manifest["graph"]["MatMul"]}
+    assert description["types"]["CONVOLUTION"] == {"FLOAT": manifest["graph"]["Conv"]}
+    assert len(description["activation_bytes"]) == len(description["profiles"]) == 1
+
+
+def test_an_exported_float32_graph_is_refused_for_turing(exported: Path) -> None:
+    message = (
+        r"cannot run the node /\S+/MatMul\S* on compute capability 7\.5 \(Turing: T4, RTX 20\): FP32 GEMM is not sup"
+    )
+    with pytest.raises(PlanError, match=message):
+        shrota_export_tensorrt(exported, target="7.5")
+
+
+@pytest.mark.parametrize("precision", NAMES)
+@pytest.mark.parametrize("target", ["7.5", "8.6", "8.9", "12.0"])
+def test_a_mixed_graph_keeps_its_types_in_the_engine(
+    exported: Path, tmp_path: Path, precision: Precision, target: str
+) -> None:
+    mixed = pytest.importorskip("shrota_export.precision.mixed", reason="there is no converter to mixed precision yet")
+    kinds = pytest.importorskip("shrota_export.precision.kinds")
+    graph = onnx.load(exported / MODEL)
+    onnx.save(mixed.to_mixed(graph, kinds.Precision(str(precision))), tmp_path / "mixed.onnx")
+    profiles = make_profiles(ONE_PROFILE)
+    request = Request(RTX, tmp_path / "mixed.onnx", precision, profiles, ONE_PROFILE, [target], None)
+    if (precision, target) == (Precision.BF16, "7.5"):
+        with pytest.raises(PlanError, match="the graph holds bfloat16, which GPUs of compute capability"):
+            build_plan(request, TimingCache(None))
+        return
+    built = build_plan(request, TimingCache(None))
+    names = {kind: {node.name for node in graph.graph.node if node.op_type == kind} for kind in COUNTED}
+    low = "HALF" if precision is Precision.FP16 else "BF16"
+    assert built.types["MATRIX_MULTIPLY"] == {low: len(names["MatMul"])}
+    assert built.types["CONVOLUTION"] == {low: len(names["Conv"])}
+    assert built.types["NORMALIZATION"] == {"FLOAT": len(names["LayerNormalization"])}
+    assert set(built.types["SOFTMAX"]) == {"FLOAT"}
+    products = {node for layer in built.layers if layer.kind == "gemm" for node in layer.nodes}
+    check_engine(built, NAMES[precision], products & names["MatMul"], names["LayerNormalization"])
+    assert products & names["MatMul"]

@@ -134,6 +134,7 @@ def test_the_plan_arrives_with_its_description(repository: Path, capsys: pytest.
     assert description["compute_capabilities"] == ["8.9"]
     assert (description["precision"], description["tf32"], description["built_on"]) == ("fp32", False, None)
     assert description["profiles"][-1]["AUDIO"] == {"min": [1, 128001], "opt": [2, 320000], "max": [4, 320000]}
+    assert description["batcher"] == {"batch_budget_seconds": 40, "longest_seconds": 20, "max_batch_rows": 64}
     assert description["plan"]["bytes"] == len(after[str(PLAN)])
     assert description["comparison"] == {"was_run": False, "why": "the machine that built it has no GPU"}
     assert "not compared with the graph: the machine that built it has no GPU" in capsys.readouterr().err
@@ -268,7 +269,7 @@ def test_another_checkpoint_than_the_exported_one(repository: Path, tiny_checkpo
 
 @pytest.fixture(scope="module")
 def exported(export_tiny: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The repository with what the exporter makes of a tiny wav2vec 2.0 checkpoint; one profile, so that it is quick."""
+    """A repository with the export of a tiny wav2vec 2.0 checkpoint; one profile, so that it is quick."""
     folder = copy_repository(tmp_path_factory.mktemp("exported") / "model_repository")
     set_parameter(folder / "acoustic" / "config.pbtxt", "max_batch_rows", "2")
     export_tiny(folder)

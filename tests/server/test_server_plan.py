@@ -2,6 +2,7 @@
 
 import ctypes
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from shrota_client.gpu import Gpu
 from shrota_server import plan
 from shrota_server.errors import PlanError
 from shrota_server.plan import Machine, check_plan, look_around
-from shrota_testing.repository import copy_repository, make_repository
+from shrota_testing.repository import copy_repository, make_repository, set_parameter
 
 GIB = 2**30
 A10 = Gpu("NVIDIA A10", "8.6", "580.95.05", 24 * GIB, 23 * GIB)
@@ -28,6 +29,8 @@ def write_plan(repository: Path, flavour: str = "tensorrt", version: str = "10.1
         "tensorrt": {"flavour": flavour, "version": version},
         "compute_capabilities": targets.split(),
         "precision": "fp16",
+        "checkpoint": {"name": "models/hindi-small", "sha256": "5a5a"},
+        "batcher": {"batch_budget_seconds": 40, "longest_seconds": 20, "max_batch_rows": 64},
         "plan": {"bytes": len(b"a plan")},
     }
     (folder / "plan.json").write_text(json.dumps(description), encoding="utf-8")
@@ -112,6 +115,47 @@ def test_no_plan(repository: Path) -> None:
     assert message == (
         f"no engine at {repository}/acoustic_trt/1/model.plan: run `shrota export tensorrt --repository {repository}`"
     )
+
+
+def test_a_plan_of_another_checkpoint_than_the_exported_one(repository: Path) -> None:
+    manifest = repository / "acoustic_onnx" / "1" / "manifest.json"
+    manifest.write_text('{"checkpoint": {"sha256": "5a5a"}}', encoding="utf-8")
+    check_plan(repository, EMBEDDED)
+    manifest.write_text('{"checkpoint": {"sha256": "b1b1"}}', encoding="utf-8")
+    message = refusal(repository, EMBEDDED)
+    assert "is out of date: another checkpoint has been exported since: run `shrota export tensorrt" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "change"),
+    [
+        ("batch_budget_seconds", "80", "batch_budget_seconds 80 now, and it was built for 40"),
+        ("max_batch_rows", "65", "max_batch_rows 65 now, and it was built for 64"),
+        ("window_seconds", "20.5", "longest_seconds 20.5 now, and it was built for 20"),
+        ("length_step_seconds", "3", "longest_seconds 21 now, and it was built for 20"),
+        ("batch_budget_seconds", "30", None),
+        ("window_seconds", "10", None),
+        ("length_step_seconds", "2", None),
+        ("window_seconds", "twenty", None),
+    ],
+)
+@pytest.mark.parametrize("comments", [True, False], ids=["as in git", "written by the protobuf"])
+def test_larger_batches_than_it_was_built_for(
+    repository: Path, name: str, value: str, change: str | None, comments: bool
+) -> None:
+    config = repository / "acoustic" / "config.pbtxt"
+    if comments:
+        text, count = re.subn(
+            rf'(key: "{name}" value {{ string_value: )"[^"]*"', rf'\1"{value}"', config.read_text("utf-8")
+        )
+        assert count == 1
+        config.write_text(text, encoding="utf-8")
+    else:
+        set_parameter(config, name, value)
+    if change is None:
+        check_plan(repository, EMBEDDED)
+    else:
+        assert f"is out of date: acoustic/config.pbtxt allows {change}: run" in refusal(repository, EMBEDDED)
 
 
 def test_the_library_tells_its_version(monkeypatch: pytest.MonkeyPatch) -> None:

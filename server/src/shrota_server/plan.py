@@ -6,9 +6,11 @@ when Triton is half up; with ``plan.json`` beside the plan, which ``shrota expor
 
 import ctypes
 import json
+import math
 import os
 import re
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -34,6 +36,10 @@ class Description:
     compute_capabilities: tuple[str, ...]
     precision: str
     plan_bytes: int
+    checkpoint: str | None
+    """hash of the checkpoint, where it is known"""
+    batcher: Mapping[str, float]
+    """the largest batches of ``acoustic`` that its profiles hold"""
 
     def __str__(self) -> str:
         targets = ", ".join(self.compute_capabilities)
@@ -82,6 +88,9 @@ def check_plan(repository: Path, machine: Machine | None = None) -> None:
     reason = find_difference(description, machine or look_around())
     if reason is not None:
         raise PlanError(f"the plan {plan} was built by {description}, but {reason}: run {command} on this machine")
+    reason = find_change(description, repository)
+    if reason is not None:
+        raise PlanError(f"the plan {plan} is out of date: {reason}: run {command}")
 
 
 def find_difference(description: Description, machine: Machine) -> str | None:
@@ -101,6 +110,44 @@ def find_difference(description: Description, machine: Machine) -> str | None:
     return None if is_same else f"here is {title} {here} and {machine.gpu}"
 
 
+def find_change(description: Description, repository: Path) -> str | None:
+    """What has changed in a repository since the plan was built, so that it would give or refuse the wrong; or None."""
+    exported = _exported_checkpoint(repository)
+    if description.checkpoint is not None and exported is not None and description.checkpoint != exported:
+        return "another checkpoint has been exported since"
+    for name, value in read_batcher(repository).items():
+        built_for = description.batcher.get(name, value)
+        if value > built_for:
+            return f"acoustic/config.pbtxt allows {name} {value:g} now, and it was built for {built_for:g}"
+    return None
+
+
+def read_batcher(repository: Path) -> dict[str, float]:
+    """The largest batches that ``acoustic/config.pbtxt`` allows, by the names in ``plan.json``; empty if it is broken."""
+    try:
+        text = (repository / "acoustic" / "config.pbtxt").read_text(encoding="utf-8")
+    except OSError:
+        return {}
+    found = dict(re.findall(r'key:\s*"(\w+)"\s*,?\s*value:?\s*\{\s*string_value:\s*"([^"]*)"', text))
+    limits = {}
+    try:
+        window, step = float(found["window_seconds"]), float(found.get("length_step_seconds", 0))
+        limits["longest_seconds"] = math.ceil(window / step) * step if step else window
+        for name in ("batch_budget_seconds", "max_batch_rows"):
+            limits[name] = float(found[name])
+    except (KeyError, ValueError):  # the model itself says what is wrong with its settings
+        return {}
+    return limits
+
+
+def _exported_checkpoint(repository: Path) -> str | None:
+    try:
+        content = json.loads((repository / SPARE_ENGINE / "1" / "manifest.json").read_text(encoding="utf-8"))
+        return str(content["checkpoint"]["sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def read_description(path: Path, command: str) -> Description:
     """Reads ``plan.json``.
 
@@ -115,10 +162,12 @@ def read_description(path: Path, command: str) -> Description:
             compute_capabilities=tuple(str(one) for one in content["compute_capabilities"]),
             precision=str(content["precision"]),
             plan_bytes=int(content["plan"]["bytes"]),
+            checkpoint=(content["checkpoint"] or {}).get("sha256"),
+            batcher={name: float(value) for name, value in content["batcher"].items()},
         )
     except FileNotFoundError:
         raise PlanError(f"{path} is missing, so nobody knows what the plan was built for: run {command}") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise PlanError(f"{path} cannot be read, so nobody knows what the plan was built for: run {command}") from error
 
 

@@ -22,6 +22,7 @@ def identity(request: Request, graph: Graph, version: str) -> dict[str, Any]:
         "compute_capabilities": list(request.targets) or [_required(request.gpu).compute_capability],
         "precision": str(request.precision),
         "tf32": request.precision is Precision.TF32,
+        "batcher": request.batcher.as_json(),
         "profiles": [{"AUDIO": profile.as_json()} for profile in request.profiles],
         "graph": {"sha256": graph.sha256, "precision": str(graph.precision)},
         "checkpoint": graph.checkpoint,

@@ -53,6 +53,14 @@ class Batcher:
     max_rows: int
     sample_rate: int
 
+    def as_json(self) -> dict[str, float]:
+        """For ``plan.json``: what `shrota serve` compares with the settings that it finds."""
+        return {
+            "batch_budget_seconds": self.budget / self.sample_rate,
+            "longest_seconds": self.longest / self.sample_rate,
+            "max_batch_rows": self.max_rows,
+        }
+
     def rows(self, samples: int) -> int:
         """The most rows of a batch whose longest has ``samples``."""
         return max(1, min(self.max_rows, self.budget // samples))

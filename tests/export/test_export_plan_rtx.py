@@ -137,7 +137,7 @@ def test_the_plan_arrives_with_its_description(repository: Path, capsys: pytest.
     assert description["batcher"] == {"batch_budget_seconds": 40, "longest_seconds": 20, "max_batch_rows": 64}
     assert description["plan"]["bytes"] == len(after[str(PLAN)])
     assert description["comparison"] == {"was_run": False, "why": "the machine that built it has no GPU"}
-    assert "not compared with the graph: the machine that built it has no GPU" in capsys.readouterr().err
+    assert "not compared with the float32 graph: the machine that built it has no GPU" in capsys.readouterr().err
 
 
 def test_the_same_plan_is_not_built_again(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:

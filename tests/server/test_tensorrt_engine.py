@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from shrota_tensorrt.engine import PlanEngine, PlanFileError, RunError, ShapeError
+from shrota_testing import fake_tensorrt
 from shrota_testing.engines import tiny_log_probs, write_tiny_engine
 from shrota_testing.fake_tensorrt import FakeDevice, FakeTensorRT
 from shrota_testing.utterances import noise_rows
@@ -144,3 +145,24 @@ def test_a_run_that_fails_is_one_error(trt: FakeTensorRT, device: FakeDevice, pl
         engine.run(inputs(1, 400), OUTPUTS)
     trt.contexts[0].fails = False
     run(engine, 1, 400)
+
+
+def test_tensorrt_has_what_the_engine_calls() -> None:
+    """The fake promises no more than NVIDIA's interface has; TensorRT-RTX has that of TensorRT."""
+    trt: Any = pytest.importorskip("tensorrt_rtx", reason="the package tensorrt-rtx is not installed")
+    device = FakeDevice()
+    fake = FakeTensorRT(device=device, profiles=[SHORT])
+    classes = {trt.ICudaEngine: "_Engine", trt.IExecutionContext: "_Context", trt.Runtime: "_Runtime"}
+    for real, name in classes.items():
+        promised = {one for one in vars(getattr(fake_tensorrt, name)) if not one.startswith("_")}
+        assert promised
+        assert promised <= set(dir(real)), name
+    assert {"num_io_tensors", "num_optimization_profiles"} <= set(dir(trt.ICudaEngine))
+    assert trt.nptype(trt.DataType.FLOAT) is fake.nptype("tensor(float)")
+    assert trt.nptype(trt.DataType.INT32) is fake.nptype("tensor(int32)")
+    for kind, names in {
+        "TensorIOMode": ("INPUT", "OUTPUT"),
+        "ExecutionContextAllocationStrategy": ("USER_MANAGED",),
+    }.items():
+        assert all(hasattr(getattr(trt, kind), name) for name in names)
+    assert {"ERROR", "INTERNAL_ERROR"} <= set(dir(trt.ILogger))

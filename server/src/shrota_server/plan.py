@@ -123,7 +123,7 @@ def find_change(description: Description, repository: Path) -> str | None:
 
 
 def read_batcher(repository: Path) -> dict[str, float]:
-    """The largest batches that ``acoustic/config.pbtxt`` allows, by the names in ``plan.json``; empty if it is broken."""
+    """The largest batches that ``acoustic/config.pbtxt`` allows, by the names in ``plan.json``; empty if broken."""
     try:
         text = (repository / "acoustic" / "config.pbtxt").read_text(encoding="utf-8")
     except OSError:

@@ -141,9 +141,10 @@ def export_tensorrt_command(
         click.echo(f"the same plan is already in {repository} (--force builds it again)", err=True)
         return
     built_for = ", ".join(content["compute_capabilities"])
+    count = len(content["profiles"])
     click.echo(
         f"built: {which.title} {content['tensorrt']['version']}, {precision}, compute capability {built_for}, "
-        f"{len(content['profiles'])} profiles, {content['plan']['bytes'] / 1e6:.0f} MB",
+        f"{count} profile{'s' if count > 1 else ''}, {content['plan']['bytes'] / 1e6:.0f} MB",
         err=True,
     )
     comparison = content["comparison"]

@@ -28,7 +28,7 @@ $(VENV)/.ready: $(PINS) scripts/preflight.py
 	@echo "installing pinned dependencies into $(VENV) (some minutes the first time; PyTorch is large)"
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-		--editable client --editable export --editable server
+		--editable client --editable 'export[plot]' --editable server
 	@touch $@
 
 $(VENV)/.ready-dev: $(VENV)/.ready requirements-dev.txt

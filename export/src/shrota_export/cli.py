@@ -4,12 +4,19 @@ from pathlib import Path
 
 import click
 
+from shrota_export.precision_cli import check_command, precision_command, ranges_command
+
 PATH = click.Path(path_type=Path)
 
 
 @click.group()
 def export() -> None:
     """Exports a checkpoint into a model repository."""
+
+
+export.add_command(check_command)
+export.add_command(ranges_command)
+export.add_command(precision_command)
 
 
 @export.command("onnx")

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 MODEL = Path("acoustic_onnx/1/model.onnx")
+FLOAT32_MODEL = MODEL.with_name("float32.onnx")
+"""The float32 graph, kept where ``MODEL`` is another precision made from it."""
 MANIFEST = MODEL.with_name("manifest.json")
 FRONTEND = Path("acoustic/1/frontend.json")
 VOCABULARY = Path("ctc_decoder/1/vocab.json")

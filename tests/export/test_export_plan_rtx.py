@@ -15,7 +15,9 @@ from shrota_export.cli import export
 from shrota_export.errors import PlanError, RepositoryError
 from shrota_export.manifest import COUNTED
 from shrota_export.paths import MANIFEST, MODEL, PLAN, PLAN_CONFIGURATION, PLAN_DESCRIPTION
-from shrota_export.tensorrt import export_plan
+from shrota_export.precision.kinds import Precision as GraphPrecision
+from shrota_export.precision.mixed import to_mixed
+from shrota_export.tensorrt import comparison, export_plan
 from shrota_export.tensorrt.builder import Built, Request, build_plan
 from shrota_export.tensorrt.flavours import RTX
 from shrota_export.tensorrt.graphs import Precision
@@ -171,6 +173,7 @@ def test_without_a_gpu_the_target_must_be_named(repository: Path) -> None:
 def test_the_gpu_that_is_here_is_the_usual_target(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = Gpu("NVIDIA GeForce RTX 3060", "8.6", "580.95.05", 12 * 2**30, 11 * 2**30)
     monkeypatch.setattr(export_plan, "find_gpu", lambda: gpu)
+    monkeypatch.setattr(comparison, "compare_plan", lambda *_: {"was_run": False, "why": "it is a fake"})
     export.main(["tensorrt", "--for", "rtx", "--repository", str(repository)], standalone_mode=False)
     description = json.loads((repository / PLAN_DESCRIPTION).read_text("utf-8"))
     assert description["compute_capabilities"] == ["8.6"]
@@ -301,10 +304,8 @@ def test_an_exported_float32_graph_is_refused_for_turing(exported: Path) -> None
 def test_a_mixed_graph_keeps_its_types_in_the_engine(
     exported: Path, tmp_path: Path, precision: Precision, target: str
 ) -> None:
-    mixed = pytest.importorskip("shrota_export.precision.mixed", reason="there is no converter to mixed precision yet")
-    kinds = pytest.importorskip("shrota_export.precision.kinds")
     graph = onnx.load(exported / MODEL)
-    onnx.save(mixed.to_mixed(graph, kinds.Precision(str(precision))), tmp_path / "mixed.onnx")
+    onnx.save(to_mixed(graph, GraphPrecision(str(precision))), tmp_path / "mixed.onnx")
     profiles = make_profiles(ONE_PROFILE)
     request = Request(RTX, tmp_path / "mixed.onnx", precision, profiles, ONE_PROFILE, [target], None)
     if (precision, target) == (Precision.BF16, "7.5"):

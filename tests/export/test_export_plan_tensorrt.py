@@ -12,7 +12,7 @@ from shrota_client.gpu import Gpu
 from shrota_export.cli import export
 from shrota_export.errors import PlanError
 from shrota_export.paths import MODEL, PLAN, PLAN_DESCRIPTION
-from shrota_export.tensorrt import export_plan
+from shrota_export.tensorrt import comparison, export_plan
 from shrota_testing.fake_tensorrt import BuilderFlag, Config, FakeTensorRT, Logger
 from shrota_testing.files import snapshot
 from shrota_testing.half_engine import write_half_engine
@@ -24,7 +24,8 @@ T4 = Gpu("Tesla T4", "7.5", "535.104.05", 15 * GIB, 14 * GIB)
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A repository with the tiny engine, on a machine with a T4 and a cache of its own."""
+    """A repository with the tiny engine, on a machine with a T4 that runs nothing, and a cache of its own."""
+    monkeypatch.setattr(comparison, "compare_plan", lambda *_: {"was_run": False, "why": "it is a fake"})
     monkeypatch.setattr(export_plan, "find_gpu", lambda: T4)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return make_repository(tmp_path / "model_repository")

@@ -4,27 +4,24 @@ The plan is run by the code that serves it (the backend of shrota-server), and j
 """
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from shrota_export.engines import Engine, Floats, Ints
 from shrota_export.errors import PlanError
-from shrota_export.paths import MODEL
+from shrota_export.gate import Thresholds, check, open_subject, read_speech
+from shrota_export.paths import FLOAT32_MODEL, MODEL
+from shrota_export.precision.kinds import Precision as GraphPrecision
 from shrota_export.progress import step
 from shrota_export.tensorrt.builder import Request
 from shrota_export.tensorrt.graphs import Precision, precision_of_file
 from shrota_export.tensorrt.profiles import Profile
 
 RUNNER = "shrota_server.backends.tensorrt.shrota_tensorrt.opening"
-GATE = "shrota_export.gate"
-
-Floats = NDArray[np.float32]
-Ints = NDArray[np.int32]
-Engine = Callable[[Floats, Ints], tuple[Floats, Ints]]
-"""AUDIO [B, T], NUM_SAMPLES [B, 1] -> LOG_PROBS [B, F, V], NUM_FRAMES [B, 1]"""
+"""Of shrota-server, which need not be installed where plans are built."""
 
 
 def compare_plan(request: Request, repository: Path, plan: Path, speech: Path) -> dict[str, Any]:
@@ -41,17 +38,22 @@ def compare_plan(request: Request, repository: Path, plan: Path, speech: Path) -
         GateError: it does not give what the float32 graph gives.
     """
     reference = float32_graph(repository)
-    why = _why_not(request, reference)
-    if why is not None:
+    why = _why_not(request)
+    if why is None and reference is None:
+        why = "the repository holds no float32 graph to compare it with"
+    if reference is None or why is not None:
         return {"was_run": False, "why": why}
-    gate = importlib.import_module(GATE)
-    trusted = gate.open_subject(reference)
+    trusted = open_subject(reference)
+    # tf32 has as many bits of mantissa as fp16
+    alike = Precision.FP16 if request.precision is Precision.TF32 else request.precision
     with step("compare the plan with the float32 graph on speech"):
         engine = _open(request, plan)
         try:
             run = within_profiles(lambda audio, count: _run(engine, audio, count), request.profiles)
-            candidate = trusted.beside(f"the {request.precision} plan", run, _gate_precision(request.precision))
-            report = gate.check(candidate, trusted, gate.read_speech(speech, trusted))
+            precision = GraphPrecision(str(request.precision.of_graph))
+            candidate = trusted.beside(f"the {request.precision} plan", run, precision)
+            thresholds = Thresholds.of(GraphPrecision(str(alike)))
+            report = check(candidate, trusted, read_speech(speech, trusted), thresholds)
         finally:
             engine.close()
         report.raise_for_failures()
@@ -60,7 +62,7 @@ def compare_plan(request: Request, repository: Path, plan: Path, speech: Path) -
 
 def float32_graph(repository: Path) -> Path | None:
     """The float32 graph of a repository: the one that is served, or the one that is kept beside it; None if neither."""
-    for path in (repository / MODEL, repository / MODEL.with_name("float32.onnx")):
+    for path in (repository / MODEL, repository / FLOAT32_MODEL):
         if path.is_file() and precision_of_file(path) is Precision.FP32:
             return path
     return None
@@ -88,19 +90,16 @@ def within_profiles(engine: Engine, profiles: Sequence[Profile]) -> Engine:
     return run
 
 
-def _why_not(request: Request, reference: Path | None) -> str | None:
-    """Why a plan cannot be compared here; None if it can."""
+def _why_not(request: Request) -> str | None:
+    """Why a plan cannot be run here; None if it can."""
     if request.gpu is None:
         return "the machine that built it has no GPU"
     if request.targets and request.gpu.compute_capability not in request.targets:
         return f"it was built for compute capability {', '.join(request.targets)} on a machine with {request.gpu}"
-    if reference is None:
-        return "the repository holds no float32 graph to compare it with"
-    for module, package in ((RUNNER, "shrota-server, which runs plans,"), (GATE, "the gate")):
-        try:
-            importlib.import_module(module)
-        except ImportError:
-            return f"{package} is not installed on the machine that built it"
+    try:
+        importlib.import_module(RUNNER)
+    except ImportError:
+        return "shrota-server, which runs plans, is not installed on the machine that built it"
     return None
 
 
@@ -118,9 +117,3 @@ def _run(engine: Any, audio: Floats, num_samples: Ints) -> tuple[Floats, Ints]:
     except Exception as error:
         raise PlanError(f"the new plan fails at a batch of {audio.shape} and was not installed: {error}") from error
     return outputs["LOG_PROBS"], outputs["NUM_FRAMES"]
-
-
-def _gate_precision(precision: Precision) -> Any:
-    """The gate's name for a precision; it decides the thresholds. tf32 has as many bits of mantissa as fp16."""
-    kinds = importlib.import_module("shrota_export.precision.kinds")
-    return kinds.Precision("fp16" if precision is Precision.TF32 else str(precision))

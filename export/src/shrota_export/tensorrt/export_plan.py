@@ -14,7 +14,6 @@ from shrota_export.manifest import write_json
 from shrota_export.paths import FRONTEND, PLAN, PLAN_CONFIGURATION, PLAN_DESCRIPTION
 from shrota_export.repository import publication
 from shrota_export.tensorrt.builder import Built, Request, build_plan
-from shrota_export.tensorrt.comparison import compare_plan
 from shrota_export.tensorrt.description import describe, identity, is_built
 from shrota_export.tensorrt.flavours import Flavour
 from shrota_export.tensorrt.graphs import Graph, Precision, check_precision, find_graph, read_graph
@@ -72,6 +71,8 @@ def export_plan(order: Order, repository: Path) -> PlanExport:
         cache = order.timing_cache or usual_path(order.flavour, trt.__version__, gpu)
         built = build_plan(request, TimingCache(cache))
         _write(files.path(PLAN), built)
+        from shrota_export.tensorrt.comparison import compare_plan  # noqa: PLC0415 - what it takes is slow to import
+
         comparison = compare_plan(request, repository, files.path(PLAN), order.speech)
         content = {**describe(request, wanted, built, files.path(PLAN)), "comparison": comparison}
         written = [PLAN]

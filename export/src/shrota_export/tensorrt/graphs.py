@@ -1,7 +1,6 @@
 """The ONNX graph that a plan is built from: where it is, what precision it has, where it came from."""
 
 import hashlib
-import json
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -14,7 +13,8 @@ from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 from shrota_export.checkpoint import find_checkpoint
 from shrota_export.errors import PlanError
 from shrota_export.exporters import INPUTS, OUTPUTS
-from shrota_export.paths import MANIFEST, MODEL
+from shrota_export.manifest import read_manifest
+from shrota_export.paths import FLOAT32_MODEL, MANIFEST, MODEL
 
 
 class Precision(StrEnum):
@@ -72,11 +72,11 @@ def find_graph(name: str | None, repository: Path, precision: Precision) -> Path
     if not model.is_file():
         raise PlanError(f"no graph at {model}: run {command} first")
     if name is not None:
-        exported = read_manifest(model).get("checkpoint") or {}
+        exported = read_manifest(repository / MANIFEST).get("checkpoint") or {}
         if exported.get("sha256") != find_checkpoint(name).sha256:
             there = exported.get("name", "an unknown checkpoint")
             raise PlanError(f"{model} was exported from {there}, and not from {name} as it is now: run {command} first")
-    kept = model.with_name("float32.onnx")
+    kept = repository / FLOAT32_MODEL
     if precision.of_graph is Precision.FP32 and kept.is_file() and precision_of_file(model) is not Precision.FP32:
         return kept
     return model
@@ -102,7 +102,7 @@ def read_graph(path: Path) -> Graph:
             f"{', '.join(INPUTS)} -> {', '.join(OUTPUTS)}"
         )
     size = outputs["LOG_PROBS"].type.tensor_type.shape.dim[-1].dim_value
-    checkpoint = read_manifest(path).get("checkpoint")
+    checkpoint = read_manifest(path.with_name(MANIFEST.name)).get("checkpoint")
     described = {key: checkpoint[key] for key in ("name", "sha256")} if checkpoint else None
     return Graph(path, _precision(model), size, _hash(path, model), described)
 
@@ -155,12 +155,3 @@ def _hash(path: Path, model: onnx.ModelProto) -> str:
         with file.open("rb") as content:
             digest.update(hashlib.file_digest(content, "sha256").digest())
     return digest.hexdigest()
-
-
-def read_manifest(graph: Path) -> dict[str, Any]:
-    """The ``manifest.json`` beside a graph; empty if there is none that can be read."""
-    try:
-        content = json.loads(graph.with_name(MANIFEST.name).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}

@@ -25,6 +25,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from shrota_export.checkpoint import find_checkpoint
+from shrota_export.engines import open_engine
 from shrota_export.exporters import Exporter, export_graph
 from shrota_export.frontend import receptive_field_and_stride
 from shrota_export.graph.engine import AcousticEngine
@@ -32,7 +33,7 @@ from shrota_export.loading import load_feature_extractor, load_model
 from shrota_export.manifest import count_nodes
 from shrota_export.random_checkpoint import Shape, write_random_checkpoint
 from shrota_export.speech import read_speech
-from shrota_export.verification import open_engine, reference_log_probs, verify
+from shrota_export.verification import reference_log_probs, verify
 
 VARIANTS = ((Exporter.TORCHSCRIPT, 17), (Exporter.DYNAMO, 17), (Exporter.DYNAMO, 18), (Exporter.DYNAMO, 20))
 SAMPLE_RATE = 16000

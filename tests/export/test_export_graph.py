@@ -10,12 +10,13 @@ import torch
 from numpy.typing import NDArray
 from transformers import Wav2Vec2FeatureExtractor
 
+from shrota_export.engines import Engine, open_engine
 from shrota_export.exporters import Exporter, export_graph
 from shrota_export.graph.engine import MASKED_SCORE, AcousticEngine
 from shrota_export.graph.normalization import AudioNormalizer, count_frames
 from shrota_export.graph.wavlm import PositionBias
 from shrota_export.speech import Utterance
-from shrota_export.verification import Engine, open_engine, reference_log_probs
+from shrota_export.verification import reference_log_probs
 from shrota_testing.checkpoints import FAMILIES, make_audio, make_model
 
 LENGTHS = (16000, 401, 7777, 400, 12345)

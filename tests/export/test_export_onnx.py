@@ -20,10 +20,11 @@ from tritonclient.grpc import model_config_pb2
 import shrota_export.graph.engine
 import shrota_export.graph.normalization
 import shrota_export.onnx_export
+import shrota_export.precision.graphs
+from shrota_export.engines import Engine, Floats, open_engine
 from shrota_export.errors import CheckpointError, RepositoryError, SpeechError, VerificationError
 from shrota_export.exporters import export_graph
 from shrota_export.speech import read_speech
-from shrota_export.verification import Engine, Floats, open_engine
 from shrota_testing.checkpoints import TOKENS, make_audio, write_checkpoint
 from shrota_testing.files import snapshot
 from shrota_testing.repository import copy_repository
@@ -278,7 +279,7 @@ def test_an_interrupted_export_leaves_nothing(
 def test_weights_too_large_for_a_protobuf_go_beside_the_graph(
     export_tiny: ExportTiny, repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shrota_export.onnx_export, "LARGEST_PROTOBUF", 10_000)
+    monkeypatch.setattr(shrota_export.precision.graphs, "LARGEST_PROTOBUF", 10_000)
     folder = repository / "acoustic_onnx" / "1"
     export_tiny(repository)
     (first,) = folder.glob("*.data")

@@ -55,7 +55,7 @@ def set_vocabulary_size(config: Path, size: int) -> None:
     def change(message: ModelConfig) -> None:
         for output in message.output:
             if output.name == "LOG_PROBS":
-                output.dims[:] = [-1, size]
+                output.dims[-1] = size
 
     edit(config, change)
 

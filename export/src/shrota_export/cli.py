@@ -4,12 +4,19 @@ from pathlib import Path
 
 import click
 
+from shrota_export.precision_cli import check_command, precision_command, ranges_command
+
 PATH = click.Path(path_type=Path)
 
 
 @click.group()
 def export() -> None:
     """Exports a checkpoint into a model repository."""
+
+
+export.add_command(check_command)
+export.add_command(ranges_command)
+export.add_command(precision_command)
 
 
 @export.command("onnx")
@@ -74,6 +81,84 @@ def export_lm_command(*, file: Path, repository: Path) -> None:
 
     staged = install_language_model(file, repository)
     click.echo(f"installed {repository / staged.paths[-1]}: {staged.describe()}", err=True)
+
+
+@export.command("tensorrt")
+@click.argument("graph", required=False)
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "tf32", "fp16", "bf16"]),
+    default="fp32",
+    show_default=True,
+    help="What the graph is in; tf32 is a flag of the builder and takes the fp32 graph.",
+)
+@click.option(
+    "--for",
+    "flavour",
+    type=click.Choice(["tensorrt", "rtx"]),
+    default="tensorrt",
+    show_default=True,
+    help="tensorrt: for the GPU here. rtx: TensorRT-RTX, for GeForce and RTX GPUs; it needs none to build.",
+)
+@click.option(
+    "--compute-capability",
+    "compute_capabilities",
+    multiple=True,
+    metavar="N.N",
+    help="With --for rtx, what to build for: 8.6, 8.9, 12.0; may be given several times. [that of the GPU here]",
+)
+@click.option(
+    "--repository", type=PATH, default=Path("model_repository"), show_default=True, help="Where Triton serves from."
+)
+@click.option(
+    "--manifest",
+    type=PATH,
+    default=Path("samples/manifest.jsonl"),
+    show_default=True,
+    help='Speech to compare the plan on, where it can run: JSON lines, each {"audio": FILE, "text": WHAT IS SAID}.',
+)
+@click.option("--timing-cache", type=PATH, help="Where TensorRT keeps what it measured. [a file in the user's cache]")
+@click.option("--force", is_flag=True, help="Build again what is already there.")
+def export_tensorrt_command(
+    *,
+    graph: str | None,
+    precision: str,
+    flavour: str,
+    compute_capabilities: tuple[str, ...],
+    repository: Path,
+    manifest: Path,
+    timing_cache: Path | None,
+    force: bool,
+) -> None:
+    """Builds a TensorRT plan of GRAPH and puts it into the repository as acoustic_trt.
+
+    GRAPH is an .onnx file, or a checkpoint whose graph is in the repository; without it, the graph that is there. The
+    profiles follow the batcher's settings in acoustic/config.pbtxt. plan.json beside the plan says what it was built
+    for; `shrota serve --engine acoustic_trt` compares that with the machine.
+    """
+    from shrota_export.tensorrt.export_plan import Order, export_plan  # noqa: PLC0415
+    from shrota_export.tensorrt.flavours import RTX, TENSORRT  # noqa: PLC0415
+    from shrota_export.tensorrt.graphs import Precision  # noqa: PLC0415
+
+    which = RTX if flavour == "rtx" else TENSORRT
+    order = Order(graph, Precision(precision), which, compute_capabilities, timing_cache, manifest, force)
+    result = export_plan(order, repository)
+    content = result.description
+    if not result.was_built:
+        click.echo(f"the same plan is already in {repository} (--force builds it again)", err=True)
+        return
+    built_for = ", ".join(content["compute_capabilities"])
+    count = len(content["profiles"])
+    click.echo(
+        f"built: {which.title} {content['tensorrt']['version']}, {precision}, compute capability {built_for}, "
+        f"{count} profile{'s' if count > 1 else ''}, {content['plan']['bytes'] / 1e6:.0f} MB",
+        err=True,
+    )
+    comparison = content["comparison"]
+    if comparison["was_run"]:
+        click.echo("compared with the float32 graph on speech: it passed (plan.json has the numbers)", err=True)
+    else:
+        click.echo(f"not compared with the float32 graph: {comparison['why']}", err=True)
 
 
 @export.command("random")

@@ -8,9 +8,13 @@
         ├── RandomCheckpointError (ValueError)  a random checkpoint that cannot be made
         ├── HubError           (OSError)      the hub cannot be reached, or has no such checkpoint
         ├── LanguageModelError (ValueError)   no KenLM model, or not one for the checkpoint's tokens
+        ├── PlanError          (RuntimeError) TensorRT is missing, or cannot build a plan of the graph here
         ├── RepositoryError    (OSError)      no model repository, or one that cannot be written
+        ├── GateSettingError   (ValueError)   a threshold of the gate that there is not
+        ├── GraphError         (ValueError)   no ONNX graph of an engine, or one that a pass does not support
         ├── SpeechError        (ValueError)   no speech to verify with
         └── VerificationError  (ArithmeticError)  the exported graph differs from the checkpoint
+            └── GateError                     a graph differs from the one that it shall replace
 """
 
 from shrota_client.errors import ShrotaError
@@ -48,8 +52,20 @@ class LanguageModelError(ExportError, ValueError):
         super().__init__(f"cannot install the language model {name!r}: {reason}")
 
 
+class PlanError(ExportError, RuntimeError):
+    """TensorRT is missing, or cannot build a plan of the graph on this machine."""
+
+
 class RepositoryError(ExportError, OSError):
     """The model repository is not there or cannot be written."""
+
+
+class GateSettingError(ExportError, ValueError):
+    """A threshold of the gate that does not exist, or is no number."""
+
+
+class GraphError(ExportError, ValueError):
+    """A file is no ONNX graph of an engine, or holds what the passes over graphs do not support."""
 
 
 class SpeechError(ExportError, ValueError):
@@ -58,3 +74,7 @@ class SpeechError(ExportError, ValueError):
 
 class VerificationError(ExportError, ArithmeticError):
     """The exported graph does not give what the checkpoint gives; nothing was written to the repository."""
+
+
+class GateError(VerificationError):
+    """A graph does not give what the one gives that it shall replace; nothing was installed."""

@@ -62,6 +62,15 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
 
+def read_manifest(path: Path) -> dict[str, Any]:
+    """A manifest's content; nothing where there is none that can be read."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
 def is_exported(repository: Path, checkpoint_sha256: str, settings: Settings) -> bool:
     """Whether ``repository`` holds, whole, what this checkpoint and these settings give."""
     try:

@@ -9,6 +9,7 @@ import onnx
 
 from shrota_export.checkpoint import Checkpoint
 from shrota_export.configuration import configurations_to_change
+from shrota_export.engines import open_engine
 from shrota_export.errors import CheckpointError
 from shrota_export.exporters import Exporter, export_graph
 from shrota_export.frontend import Frontend, receptive_field_and_stride
@@ -16,15 +17,13 @@ from shrota_export.graph.engine import AcousticEngine
 from shrota_export.language_model import StagedModel, is_of, stage_language_model
 from shrota_export.loading import load_feature_extractor, load_model, load_tokenizer
 from shrota_export.manifest import Settings, count_nodes, describe_file, now, write_json
-from shrota_export.paths import FRONTEND, LANGUAGE_MODELS, LM_WORDS, MANIFEST, MODEL, VOCABULARY
+from shrota_export.paths import FLOAT32_MODEL, FRONTEND, LANGUAGE_MODELS, LM_WORDS, MANIFEST, MODEL, VOCABULARY
+from shrota_export.precision.graphs import save_graph
 from shrota_export.progress import step
 from shrota_export.repository import Publication, publication
 from shrota_export.speech import read_speech
-from shrota_export.verification import INVARIANCE_TOLERANCE, TOLERANCE, open_engine, reference_log_probs, verify
+from shrota_export.verification import INVARIANCE_TOLERANCE, TOLERANCE, reference_log_probs, verify
 from shrota_export.vocabulary import Vocabulary, read_vocabulary
-
-LARGEST_PROTOBUF = 2**31 - 2**20
-"""Bytes; protobuf ends at 2 GiB, and the graph itself needs some room."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ def export_onnx(checkpoint: Checkpoint, repository: Path, speech: Path, settings
                 "date": now(),
             }
             write_json(files.path(MANIFEST), content)
-            stale += [path for path in _data_files(repository) if path not in data]
+            stale += [FLOAT32_MODEL, *(path for path in _data_files(repository) if path not in data)]
             files.commit([*written, MANIFEST], remove=stale)
     return Export(nodes, differences, _fate(language_model, there=there, removed=LM_WORDS in stale))
 
@@ -142,14 +141,10 @@ def _save(graph: onnx.ModelProto, files: Publication, fingerprint: str) -> list[
     in which the new one takes its place.
 
     Returns:
-        The weights' file, if there is one.
+        The weights' file, if there is one, from the repository's folder on.
     """
-    if graph.ByteSize() < LARGEST_PROTOBUF:
-        onnx.save(graph, files.path(MODEL))
-        return []
-    name = f"model.{fingerprint}.onnx.data"
-    onnx.save(graph, files.path(MODEL), save_as_external_data=True, all_tensors_to_one_file=True, location=name)
-    return [MODEL.with_name(name)]
+    data = save_graph(graph, files.path(MODEL), f"model.{fingerprint}.onnx.data")
+    return [MODEL.with_name(path.name) for path in data]
 
 
 def _data_files(repository: Path) -> list[Path]:

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 MODEL = Path("acoustic_onnx/1/model.onnx")
+FLOAT32_MODEL = MODEL.with_name("float32.onnx")
+"""The float32 graph, kept where ``MODEL`` is another precision made from it."""
 MANIFEST = MODEL.with_name("manifest.json")
 FRONTEND = Path("acoustic/1/frontend.json")
 VOCABULARY = Path("ctc_decoder/1/vocab.json")
@@ -11,3 +13,7 @@ LM_ARPA = LM_WORDS.with_name("lm.arpa")
 LM_BINARY = LM_WORDS.with_name("lm.binary")
 LANGUAGE_MODELS = (LM_ARPA, LM_BINARY, *(LM_WORDS.with_name(name) for name in ("lm.arpa.gz", "lm.bin", "lm.klm")))
 """All that the decoder takes for a language model."""
+
+PLAN = Path("acoustic_trt/1/model.plan")
+PLAN_DESCRIPTION = PLAN.with_name("plan.json")
+PLAN_CONFIGURATION = Path("acoustic_trt/config.pbtxt")

@@ -1,14 +1,12 @@
 """Compares an exported graph with the Hugging Face model and feature extractor, on speech."""
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
-from numpy.typing import NDArray
 
+from shrota_export.engines import Engine, Floats, run_rows
 from shrota_export.errors import SpeechError, VerificationError
 from shrota_export.progress import each
 from shrota_export.speech import Utterance
@@ -21,10 +19,6 @@ INVARIANCE_TOLERANCE = 1e-4
 PADDING = 1234
 """Samples of noise behind the longest utterance, too."""
 CASES = {"alone": "alone", "padded": "padded with noise", "batch": "in a batch with other lengths"}
-
-Floats = NDArray[np.float32]
-Engine = Callable[[Floats, NDArray[np.int32]], tuple[Floats, NDArray[np.int32]]]
-"""AUDIO [B, T], NUM_SAMPLES [B, 1] -> LOG_PROBS [B, F, V], NUM_FRAMES [B, 1]"""
 
 
 def reference_log_probs(model: Any, extractor: Any, utterances: Sequence[Utterance]) -> list[Floats]:
@@ -47,19 +41,6 @@ def reference_log_probs(model: Any, extractor: Any, utterances: Sequence[Utteran
     return references
 
 
-def open_engine(path: Path) -> Engine:
-    """An exported graph in ONNX Runtime, on the processor."""
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-
-    def run(audio: Floats, num_samples: NDArray[np.int32]) -> tuple[Floats, NDArray[np.int32]]:
-        log_probs, num_frames = session.run(
-            ["LOG_PROBS", "NUM_FRAMES"], {"AUDIO": audio, "NUM_SAMPLES": num_samples.astype(np.int32)}
-        )
-        return log_probs, num_frames
-
-    return run
-
-
 def verify(
     engine: Engine, utterances: Sequence[Utterance], references: Sequence[Floats], receptive_field: int
 ) -> dict[str, float]:
@@ -75,7 +56,7 @@ def verify(
         VerificationError: if a difference is above its tolerance; it names the worst place.
     """
     names = [utterance.name for utterance in utterances]
-    alone = [_run(engine, [utterance.samples])[0] for utterance in each(utterances, "graph, alone")]
+    alone = [run_rows(engine, [utterance.samples])[0] for utterance in each(utterances, "graph, alone")]
     largest = {"alone": _check("alone", names, alone, references, TOLERANCE)}
     invariance = 0.0
     elsewhere = {
@@ -95,32 +76,20 @@ def _run_padded(engine: Engine, utterances: Sequence[Utterance]) -> list[Floats]
     rows = []
     for utterance in each(utterances, "graph, padded"):
         padding = random.normal(0.5, 0.5, longest + PADDING - utterance.samples.size).astype(np.float32)
-        rows += _run(engine, [utterance.samples], behind=padding)
+        rows += run_rows(engine, [utterance.samples], behind=padding)
     return rows
 
 
 def _run_batch(engine: Engine, utterances: Sequence[Utterance], too_short: int) -> list[Floats]:
     """All utterances in one batch, beside a row without samples and one of ``too_short`` samples for a frame."""
     empty = [np.zeros(0, np.float32), utterances[0].samples[:too_short]]
-    rows = _run(engine, [*empty, *(utterance.samples for utterance in utterances)])
+    rows = run_rows(engine, [*empty, *(utterance.samples for utterance in utterances)])
     for samples, row in zip(empty, rows, strict=False):
         if row.shape[0]:
             raise VerificationError(
                 f"the graph gives {row.shape[0]} frames for {samples.size} samples; nothing was written"
             )
     return rows[len(empty) :]
-
-
-def _run(engine: Engine, rows: Sequence[Floats], behind: Floats | None = None) -> list[Floats]:
-    """One engine batch: log-probabilities [F, V] of each row's own frames."""
-    padding = np.zeros(0, np.float32) if behind is None else behind
-    audio = np.zeros((len(rows), max(row.size for row in rows) + padding.size), np.float32)
-    for line, row in zip(audio, rows, strict=True):
-        line[: row.size] = row
-        line[row.size : row.size + padding.size] = padding
-    num_samples = np.array([[row.size] for row in rows], np.int32)
-    log_probs, num_frames = engine(audio, num_samples)
-    return [line[:count] for line, count in zip(log_probs, num_frames[:, 0], strict=True)]
 
 
 def _check(

@@ -1,6 +1,7 @@
 """The acoustic model: audio of any length, in any mix, to log-probabilities. See ``model_repository/README.md``."""
 
 import logging
+import os
 import sys
 import time
 from pathlib import Path
@@ -27,7 +28,8 @@ class TritonPythonModel:
         logging.basicConfig(handlers=[TritonLogHandler(pb_utils)], level=logging.INFO, format="%(name)s: %(message)s")
         version_folder = Path(args["model_repository"]) / args["model_version"]
         try:
-            settings = load_settings(args["model_config"], version_folder / "frontend.json")
+            engine = os.environ.get("SHROTA_ENGINE")  # `shrota serve --engine` sets it
+            settings = load_settings(args["model_config"], version_folder / "frontend.json", engine)
         except AcousticError as error:
             raise pb_utils.TritonModelException(str(error)) from None
         self._scheduler = Scheduler(

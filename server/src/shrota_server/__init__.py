@@ -2,6 +2,7 @@
 
 from shrota_server.errors import (
     InstallationError,
+    PlanError,
     PortInUseError,
     RepositoryError,
     ServerError,
@@ -12,6 +13,7 @@ from shrota_server.server import TritonServer
 
 __all__ = [
     "InstallationError",
+    "PlanError",
     "PortInUseError",
     "RepositoryError",
     "ServerError",

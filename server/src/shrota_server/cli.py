@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -38,7 +39,12 @@ class Interrupted(BaseException):
     multiple=True,
     default=["acoustic_onnx"],
     show_default=True,
-    help="Engine to load beside asr; may be given several times.",
+    help="Engine to load beside asr; may be given several times. The first runs what names none.",
+)
+@click.option(
+    "--fallback",
+    is_flag=True,
+    help="Serve acoustic_onnx instead of acoustic_trt where its plan does not run on this machine.",
 )
 @click.option("--model", "models", multiple=True, help="Load these models instead of asr and the engines.")
 @click.option(
@@ -60,6 +66,7 @@ def serve(
     metrics_port: int,
     host: str,
     engines: tuple[str, ...],
+    fallback: bool,
     models: tuple[str, ...],
     ready_timeout: float,
     log_level: str,
@@ -73,7 +80,8 @@ def serve(
     from shrota_server.server import NO_LOG, TritonServer  # noqa: PLC0415 - `shrota --help` stays quick
 
     logging.basicConfig(format="shrota: %(message)s", level=logging.WARNING)
-    names = list(models) or ["asr", *dict.fromkeys(engines)]
+    usable = _usable(engines, repository, fallback=fallback)
+    names = list(models) or ["asr", *usable]
     server = TritonServer(
         repository,
         names,
@@ -85,6 +93,7 @@ def serve(
         log_path=log_file or NO_LOG,
         show_level=log_level,
         supervise=True,
+        default_engine=None if models else usable[0],
     )
     _handle_signals(server)
     try:
@@ -98,6 +107,22 @@ def serve(
                 pass
     except Interrupted:
         _say("stopped")
+
+
+def _usable(engines: Sequence[str], repository: Path, *, fallback: bool) -> list[str]:
+    """The engines to load, each once: a plan that does not run here is an error, or replaced."""
+    from shrota_server.errors import PlanError  # noqa: PLC0415
+    from shrota_server.plan import ENGINE, SPARE_ENGINE, check_plan  # noqa: PLC0415
+
+    if ENGINE in engines and repository.is_dir():
+        try:
+            check_plan(repository)
+        except PlanError as error:
+            if not fallback:
+                raise PlanError(f"{error}; or start with --fallback to serve {SPARE_ENGINE} instead") from error
+            _say(f"serving {SPARE_ENGINE} instead of {ENGINE}: {error}")
+            engines = [SPARE_ENGINE if engine == ENGINE else engine for engine in engines]
+    return list(dict.fromkeys(engines))
 
 
 def _handle_signals(server: "TritonServer") -> None:

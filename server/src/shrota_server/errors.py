@@ -6,6 +6,7 @@
     └── ServerError
         ├── InstallationError                       the machine lacks something that Triton needs
         ├── RepositoryError   (FileNotFoundError)   the model repository, a model or its engine is missing
+        ├── PlanError                               the TensorRT plan was built for another machine, or is missing
         ├── PortInUseError    (OSError)             somebody else listens on a port that was asked for
         ├── StartError                              Triton ended, or was not ready in time
         └── StoppedError                            Triton ended by itself while it was serving
@@ -24,6 +25,10 @@ class InstallationError(ServerError):
 
 class RepositoryError(ServerError, FileNotFoundError):
     """The model repository, a model or its engine is missing."""
+
+
+class PlanError(ServerError):
+    """A TensorRT plan does not run on this machine, or is missing."""
 
 
 class PortInUseError(ServerError, OSError):

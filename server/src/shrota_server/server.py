@@ -24,6 +24,13 @@ EXIT_TIMEOUT_S = 4
 POLL_S = 0.05
 PORT_ATTEMPTS = 3
 NO_LOG = Path(os.devnull)
+# what the engines' backends serve, and the command that makes it
+ENGINE_FILES = (
+    ("onnxruntime", ".onnx", "shrota export onnx CHECKPOINT"),
+    ("tensorrt", ".plan", "shrota export tensorrt"),
+)
+# read by the model `acoustic`
+ENGINE_VARIABLE = "SHROTA_ENGINE"
 
 
 class TritonServer:
@@ -45,6 +52,7 @@ class TritonServer:
         log_path: where Triton's log goes; None for a file in the server's private folder, removed with it.
         show_level: also shows the log from this level up ("error", "warning", "info", "debug") on standard error.
         supervise: brings back Python models whose process dies (see :mod:`shrota_server.supervisor`).
+        default_engine: runs requests that name no engine; None for the one in the configuration of ``acoustic``.
 
     Raises:
         ServerError: on entry, if the server cannot start; the text is one line that says why.
@@ -63,6 +71,7 @@ class TritonServer:
         log_path: Path | None = None,
         show_level: str | None = None,
         supervise: bool = False,
+        default_engine: str | None = None,
     ) -> None:
         self.repository = Path(repository)
         self.models = list(models)
@@ -74,6 +83,7 @@ class TritonServer:
         self._ready_timeout_s = ready_timeout_s
         self._show_level = show_level
         self._supervise = supervise
+        self._default_engine = default_engine
         self._process: Process | None = None
         self._supervisor: Supervisor | None = None
         self._failed_restart: ServerError | None = None
@@ -222,7 +232,10 @@ class TritonServer:
         except BaseException:
             instance.remove()
             raise
-        self._process = Process(command, installation.environment, instance, log_file, self._show_level)
+        environment = dict(installation.environment)
+        if self._default_engine is not None:
+            environment[ENGINE_VARIABLE] = self._default_engine
+        self._process = Process(command, environment, instance, log_file, self._show_level)
         try:
             self._wait_ready(self._process)
         except BaseException:
@@ -291,9 +304,9 @@ def check_repository(repository: Path, models: Sequence[str]) -> None:
             raise RepositoryError(
                 f"no model {model!r} in {repository}: it has {', '.join(known) or 'none (is it a model repository?)'}"
             )
-        is_onnx = 'backend: "onnxruntime"' in config.read_text(encoding="utf-8", errors="replace")
-        if is_onnx and not any(config.parent.glob("*/*.onnx")):
-            raise RepositoryError(
-                f"no engine at {config.parent / '1' / 'model.onnx'}: "
-                f"run `shrota export onnx CHECKPOINT --repository {repository}`"
-            )
+        text = config.read_text(encoding="utf-8", errors="replace")
+        for backend, suffix, command in ENGINE_FILES:
+            if f'backend: "{backend}"' in text and not any(config.parent.glob(f"*/*{suffix}")):
+                raise RepositoryError(
+                    f"no engine at {config.parent / '1' / f'model{suffix}'}: run `{command} --repository {repository}`"
+                )

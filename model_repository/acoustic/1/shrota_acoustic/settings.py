@@ -163,12 +163,16 @@ def _check_together(settings: Settings) -> None:
         raise SettingsError(f"parameter `batch_budget_seconds` must hold one window: at least {seconds:g}")
 
 
-def load_settings(model_config: str, frontend_path: Path) -> Settings:
+def load_settings(model_config: str, frontend_path: Path, engine: str | None = None) -> Settings:
     """Settings out of the model's configuration, JSON as Triton gives it, and the file ``frontend.json``.
+
+    ``engine`` takes the place of the parameter of that name.
 
     Raises:
         SettingsError: See :func:`read_frontend` and :func:`read_settings`.
     """
     parameters = json.loads(model_config).get("parameters", {})
     texts = {name: value["string_value"] for name, value in parameters.items()}
+    if engine:
+        texts["engine"] = engine
     return read_settings(texts, read_frontend(frontend_path))

@@ -1,0 +1,64 @@
+"""Runs what was exported: raw audio in padded batches to log-probabilities."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int32]
+Engine = Callable[[Floats, Ints], tuple[Floats, Ints]]
+"""AUDIO [B, T], NUM_SAMPLES [B, 1] -> LOG_PROBS [B, F, V], NUM_FRAMES [B, 1]"""
+
+NO_AUDIO = np.zeros(0, np.float32)
+
+
+def open_engine(graph: Path | bytes, *, threads: int = 0, fuse: bool = True) -> Engine:
+    """An exported graph in ONNX Runtime, on the processor.
+
+    A graph with float16 or bfloat16 in it says nothing there about half precision, see
+    :mod:`shrota_export.precision.emulation`.
+
+    Args:
+        graph: the file, or its bytes.
+        threads: of one run; 0 is one for each core.
+        fuse: whether ONNX Runtime may fuse and rewrite nodes.
+    """
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # warnings of the optimizer are not for the user
+    options.intra_op_num_threads = threads
+    if not fuse:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+    def run(audio: Floats, num_samples: Ints) -> tuple[Floats, Ints]:
+        log_probs, num_frames = session.run(
+            ["LOG_PROBS", "NUM_FRAMES"], {"AUDIO": audio, "NUM_SAMPLES": num_samples.astype(np.int32)}
+        )
+        return log_probs, num_frames
+
+    return run
+
+
+def make_batch(rows: Sequence[Floats], behind: Floats = NO_AUDIO, width: int = 0) -> tuple[Floats, Ints]:
+    """AUDIO [B, T] and NUM_SAMPLES [B, 1] of rows [samples] each, zero-padded on the right.
+
+    Args:
+        rows: the utterances.
+        behind: samples that are put behind the end of each row, where they must not matter.
+        width: least T.
+    """
+    length = max(width, max(row.size for row in rows) + behind.size)
+    audio = np.zeros((len(rows), length), np.float32)
+    for line, row in zip(audio, rows, strict=True):
+        line[: row.size] = row
+        line[row.size : row.size + behind.size] = behind
+    return audio, np.array([[row.size] for row in rows], np.int32)
+
+
+def run_rows(engine: Engine, rows: Sequence[Floats], behind: Floats = NO_AUDIO, width: int = 0) -> list[Floats]:
+    """One engine batch, see :func:`make_batch`: log-probabilities [F, V] of each row's own frames."""
+    log_probs, num_frames = engine(*make_batch(rows, behind, width))
+    return [line[:count] for line, count in zip(log_probs, num_frames[:, 0], strict=True)]

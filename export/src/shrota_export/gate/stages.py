@@ -1,0 +1,153 @@
+"""Walks the chain from the checkpoint to what is served, and says what each stage changes."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from shrota_export.engines import Engine, Floats, Ints
+from shrota_export.errors import GateError
+from shrota_export.gate.check import check
+from shrota_export.gate.report import Report
+from shrota_export.gate.speech import Spoken
+from shrota_export.gate.subject import Subject
+from shrota_export.gate.thresholds import Thresholds
+from shrota_export.manifest import read_manifest
+from shrota_export.paths import MANIFEST
+from shrota_export.precision.kinds import Precision
+
+
+@dataclass(frozen=True)
+class Step:
+    """From one stage to the next."""
+
+    before: Subject
+    after: Subject
+    report: Report
+
+    def line(self) -> str:
+        """What it changed, in one line."""
+        alone = self.report.cases["alone"]
+        others = [found for case, found in self.report.invariance.items() if case != "alone"]
+        words = self.report.transcripts.words if self.report.transcripts and not self.report.meaningless else None
+        rate = f", word error rate {100 * words.value:+.2f} points" if words else ""
+        verdict = "" if self.report.passed else f"  FAILED: {self.report.failures[0].text}"
+        return (
+            f"  {self.before.name} -> {self.after.name}: mean {alone.mean:.2g}, largest {alone.largest:.2g}, "
+            f"best token changes in {alone.changed_share:.3%} of the frames{rate}; elsewhere from itself alone at most "
+            f"{max((found.largest for found in others), default=0.0):.2g}{verdict}"
+        )
+
+
+def walk(stages: Sequence[Subject], speech: Sequence[Spoken], thresholds: Thresholds) -> Iterator[Step]:
+    """Compares each stage with the one before it.
+
+    Args:
+        stages: at least two.
+        speech: what is run.
+        thresholds: for the steps into another precision; the others are judged as float32 graphs are.
+
+    Raises:
+        GateError: a stage cannot run; the message names it.
+    """
+    for before, after in itertools.pairwise(stages):
+        changes = after.precision is not before.precision
+        yield Step(before, after, check(after, before, speech, thresholds if changes else same_precision(after)))
+
+
+def same_precision(stage: Subject) -> Thresholds:
+    """For a stage that must give what the one before it gives: in float32 but for rounding."""
+    defaults = Thresholds.of(stage.precision)
+    if stage.precision is not Precision.FP32:
+        return defaults
+    # the engine's contract with the checkpoint, of which PyTorch's own sums differ by as much alone as in a batch
+    return replace(defaults, invariance_largest=defaults.largest_difference)
+
+
+def first_failure(steps: Sequence[Step]) -> Step | None:
+    """The stage that is to blame, if one is."""
+    return next((step for step in steps if not step.report.passed), None)
+
+
+def pytorch_engine(checkpoint: str) -> Engine:
+    """The engine as PyTorch runs it, before any export (takes seconds to load).
+
+    Raises:
+        CheckpointError: the checkpoint cannot be loaded.
+    """
+    import torch  # noqa: PLC0415 - seconds
+
+    from shrota_export.checkpoint import find_checkpoint  # noqa: PLC0415
+    from shrota_export.graph.engine import AcousticEngine  # noqa: PLC0415
+    from shrota_export.loading import load_feature_extractor, load_model  # noqa: PLC0415
+
+    found = find_checkpoint(checkpoint)
+    normalize = bool(load_feature_extractor(found).do_normalize)
+    module = AcousticEngine(load_model(found), normalize=normalize).eval()
+
+    def run(audio: Floats, num_samples: Ints) -> tuple[Floats, Ints]:
+        with torch.inference_mode():
+            log_probs, num_frames = module(torch.from_numpy(audio), torch.from_numpy(num_samples))
+        return log_probs.numpy(), num_frames.numpy()
+
+    return run
+
+
+def triton_engine(url: str, model: str) -> Engine:
+    """An engine of a running server, through gRPC.
+
+    Args:
+        url: host and port.
+        model: ``acoustic_onnx`` or ``acoustic_trt``.
+    """
+    from tritonclient import grpc  # noqa: PLC0415 - slow, and needed only here
+
+    client = grpc.InferenceServerClient(url)
+
+    def run(audio: Floats, num_samples: Ints) -> tuple[Floats, Ints]:
+        inputs = [
+            grpc.InferInput("AUDIO", audio.shape, "FP32").set_data_from_numpy(audio),
+            grpc.InferInput("NUM_SAMPLES", num_samples.shape, "INT32").set_data_from_numpy(num_samples),
+        ]
+        try:
+            result = client.infer(model, inputs)
+        except grpc.InferenceServerException as error:
+            raise GateError(f"{model} at {url} does not answer: {' '.join(str(error).split())}") from error
+        return np.asarray(result.as_numpy("LOG_PROBS")), np.asarray(result.as_numpy("NUM_FRAMES"))
+
+    return run
+
+
+def stages_of(
+    candidate: Subject, reference: Subject, unfused: Subject, *, checkpoint: str | None, url: str | None, model: str
+) -> list[Subject]:
+    """The stages that are at hand: PyTorch, ONNX as written, fused by ONNX Runtime, the candidate, Triton.
+
+    Args:
+        candidate: the low precision, or the plan.
+        reference: the float32 graph as ONNX Runtime fuses it.
+        unfused: the same graph as it was written.
+        checkpoint: folder or hub name; None leaves PyTorch out.
+        url: of a server that serves the candidate; None leaves Triton out.
+        model: its name there.
+    """
+    stages = []
+    if checkpoint is not None:
+        stages.append(reference.beside("PyTorch", pytorch_engine(checkpoint), Precision.FP32))
+    stages += [
+        unfused.beside("ONNX", unfused.engine, unfused.precision, unfused.model),
+        reference.beside("fused", reference.engine, reference.precision, reference.model),
+    ]
+    if candidate.model is not reference.model:
+        stages.append(candidate)
+    if url is not None:
+        stages.append(candidate.beside("Triton", triton_engine(url, model), candidate.precision))
+    return stages
+
+
+def checkpoint_of(graph: Path) -> str | None:
+    """The checkpoint that the manifest beside a graph names, if its folder is there."""
+    name = read_manifest(graph.with_name(MANIFEST.name)).get("checkpoint", {}).get("name")
+    return name if isinstance(name, str) and Path(name).expanduser().is_dir() else None

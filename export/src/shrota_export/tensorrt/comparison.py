@@ -1,0 +1,119 @@
+"""Runs a new plan on speech against the float32 graph, where there is a GPU that can, before it is installed.
+
+The plan is run by the code that serves it (the backend of shrota-server), and judged by the gate that judges graphs.
+"""
+
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shrota_export.engines import Engine, Floats, Ints
+from shrota_export.errors import PlanError
+from shrota_export.gate import Thresholds, check, open_subject, read_speech
+from shrota_export.paths import FLOAT32_MODEL, MODEL
+from shrota_export.precision.kinds import Precision as GraphPrecision
+from shrota_export.progress import step
+from shrota_export.tensorrt.builder import Request
+from shrota_export.tensorrt.graphs import Precision, precision_of_file
+from shrota_export.tensorrt.profiles import Profile
+
+RUNNER = "shrota_server.backends.tensorrt.shrota_tensorrt.opening"
+"""Of shrota-server, which need not be installed where plans are built."""
+
+
+def compare_plan(request: Request, repository: Path, plan: Path, speech: Path) -> dict[str, Any]:
+    """What the gate measured, for ``plan.json``; or why the plan could not be run.
+
+    Args:
+        request: what the plan was built from.
+        repository: holds the float32 graph.
+        plan: the new plan, not installed yet.
+        speech: a manifest (see :mod:`shrota_client.manifest`).
+
+    Raises:
+        PlanError: the plan does not run on the GPU that it was built for.
+        GateError: it does not give what the float32 graph gives.
+    """
+    reference = float32_graph(repository)
+    why = _why_not(request)
+    if why is None and reference is None:
+        why = "the repository holds no float32 graph to compare it with"
+    if reference is None or why is not None:
+        return {"was_run": False, "why": why}
+    trusted = open_subject(reference)
+    # tf32 has as many bits of mantissa as fp16
+    alike = Precision.FP16 if request.precision is Precision.TF32 else request.precision
+    with step("compare the plan with the float32 graph on speech"):
+        engine = _open(request, plan)
+        try:
+            run = within_profiles(lambda audio, count: _run(engine, audio, count), request.profiles)
+            precision = GraphPrecision(str(request.precision.of_graph))
+            candidate = trusted.beside(f"the {request.precision} plan", run, precision)
+            thresholds = Thresholds.of(GraphPrecision(str(alike)))
+            report = check(candidate, trusted, read_speech(speech, trusted), thresholds)
+        finally:
+            engine.close()
+        report.raise_for_failures()
+    return {"was_run": True, **report.as_dict()}
+
+
+def float32_graph(repository: Path) -> Path | None:
+    """The float32 graph of a repository: the one that is served, or the one that is kept beside it; None if neither."""
+    for path in (repository / MODEL, repository / FLOAT32_MODEL):
+        if path.is_file() and precision_of_file(path) is Precision.FP32:
+            return path
+    return None
+
+
+def within_profiles(engine: Engine, profiles: Sequence[Profile]) -> Engine:
+    """An engine that takes any batch, by running as many rows at a time as a profile holds.
+
+    Padding that makes a batch longer than the longest profile is cut off first: ``acoustic`` sends none so long.
+    """
+    longest = max(profile.largest[1] for profile in profiles)
+
+    def run(audio: Floats, num_samples: Ints) -> tuple[Floats, Ints]:
+        if audio.shape[1] > longest and num_samples.max() <= longest:
+            audio = audio[:, :longest]
+        samples = audio.shape[1]
+        fitting = [p.largest[0] for p in profiles if p.least[1] <= samples <= p.largest[1]]
+        rows = max(fitting, default=len(audio))
+        parts = [
+            engine(audio[start : start + rows], num_samples[start : start + rows])
+            for start in range(0, len(audio), rows)
+        ]
+        return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+
+    return run
+
+
+def _why_not(request: Request) -> str | None:
+    """Why a plan cannot be run here; None if it can."""
+    if request.gpu is None:
+        return "the machine that built it has no GPU"
+    if request.targets and request.gpu.compute_capability not in request.targets:
+        return f"it was built for compute capability {', '.join(request.targets)} on a machine with {request.gpu}"
+    try:
+        importlib.import_module(RUNNER)
+    except ImportError:
+        return "shrota-server, which runs plans, is not installed on the machine that built it"
+    return None
+
+
+def _open(request: Request, plan: Path) -> Any:
+    runner = importlib.import_module(RUNNER)
+    try:
+        return runner.PlanEngine(request.flavour.load(), runner.CudaDevice(0), plan)
+    except Exception as error:  # the runner's, which share no base class with ours
+        raise PlanError(f"the new plan does not run here and was not installed: {error}") from error
+
+
+def _run(engine: Any, audio: Floats, num_samples: Ints) -> tuple[Floats, Ints]:
+    try:
+        outputs = engine.run({"AUDIO": audio, "NUM_SAMPLES": num_samples}, ["LOG_PROBS", "NUM_FRAMES"])
+    except Exception as error:
+        raise PlanError(f"the new plan fails at a batch of {audio.shape} and was not installed: {error}") from error
+    return outputs["LOG_PROBS"], outputs["NUM_FRAMES"]

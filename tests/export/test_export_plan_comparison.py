@@ -1,0 +1,162 @@
+"""A plan is compared before it is installed. TensorRT and the GPU are fakes; the runner and the gate are real."""
+
+import importlib
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import TensorProto
+
+from shrota_client.gpu import Gpu
+from shrota_export.cli import export
+from shrota_export.errors import GateError, PlanError
+from shrota_export.gate import Thresholds
+from shrota_export.paths import FLOAT32_MODEL, MODEL, PLAN_DESCRIPTION
+from shrota_export.precision.kinds import Precision as GraphPrecision
+from shrota_export.tensorrt import comparison, export_plan
+from shrota_export.tensorrt.comparison import within_profiles
+from shrota_export.tensorrt.profiles import Batcher, Profile, make_profiles
+from shrota_testing.engines import write_tiny_engine
+from shrota_testing.fake_tensorrt import FakeDevice, FakeTensorRT
+from shrota_testing.files import snapshot
+from shrota_testing.half_engine import write_half_engine
+from shrota_testing.repository import make_repository
+
+L4 = Gpu("NVIDIA L4", "8.9", "580.95.05", 24 * 2**30, 23 * 2**30)
+PROFILES = make_profiles(Batcher(640_000, 320_000, 400, 64, 16000))
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeDevice:
+    """An L4 with a TensorRT."""
+    fake = FakeDevice()
+    shapes = [(one.least, one.usual, one.largest) for one in PROFILES]
+    monkeypatch.setitem(sys.modules, "tensorrt", FakeTensorRT(device=fake, profiles=shapes))
+    runner = importlib.import_module(comparison.RUNNER)
+    monkeypatch.setattr(runner, "CudaDevice", lambda _: fake)
+    fake.out_of_memory = importlib.import_module(runner.CudaError.__module__).CudaMemoryError
+    monkeypatch.setattr(export_plan, "find_gpu", lambda: L4)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return fake
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A repository with the tiny engine."""
+    return make_repository(tmp_path / "model_repository")
+
+
+@pytest.fixture
+def build(repository: Path, speech: Path) -> Callable[..., dict[str, Any]]:
+    """Builds a plan, compares it on three short files, and gives the comparison in its description."""
+
+    def run(*arguments: str) -> dict[str, Any]:
+        command = ["tensorrt", *arguments, "--repository", str(repository), "--manifest", str(speech)]
+        export.main(command, standalone_mode=False)
+        content: dict[str, Any] = json.loads((repository / PLAN_DESCRIPTION).read_text("utf-8"))["comparison"]
+        return content
+
+    return run
+
+
+def test_what_the_gate_measured_is_beside_the_plan(
+    device: FakeDevice, build: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    comparison = build()
+    assert (comparison["was_run"], comparison["passed"], comparison["precision"]) == (True, True, "fp32")
+    # beside padding the gate's batches are longer than any profile, and were run all the same
+    assert comparison["from_reference"].keys() == {"alone", "full batch", "padding", "shortest", "longest"}
+    assert device.memory == {}
+    assert "compared with the float32 graph on speech: it passed" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("device")
+def test_tf32_is_judged_by_its_mantissa(build: Callable[..., dict[str, Any]]) -> None:
+    assert build("--precision", "fp32")["thresholds"] == Thresholds.of(GraphPrecision.FP32).as_dict()
+    assert build("--precision", "tf32")["thresholds"] == Thresholds.of(GraphPrecision.FP16).as_dict()
+
+
+@pytest.mark.parametrize("older", [True, False], ids=["over an older plan", "first plan"])
+def test_a_plan_that_gives_something_else_is_not_installed(
+    device: FakeDevice,
+    build: Callable[..., dict[str, Any]],
+    repository: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    older: bool,
+) -> None:
+    if older:
+        build()
+    before = snapshot(repository)
+
+    def write(path: Path, _: Any) -> None:
+        write_tiny_engine(path, seed=1)
+
+    monkeypatch.setattr(export_plan, "_write", write)
+    with pytest.raises(GateError, match=r"^the fp32 plan \(fp32\) is refused: .*; nothing was installed$"):
+        build("--force")
+    assert snapshot(repository) == before
+    assert device.memory == {}
+
+
+def test_a_plan_that_does_not_run_is_not_installed(
+    device: FakeDevice, build: Callable[..., dict[str, Any]], repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = snapshot(repository)
+    monkeypatch.setattr(device, "_capacity", 1000)
+    with pytest.raises(PlanError, match=r"the new plan does not run here and was not installed: .* GPU memory than is"):
+        build()
+    assert snapshot(repository) == before
+
+
+@pytest.mark.usefixtures("device")
+def test_a_half_graph_is_compared_with_the_float32_graph_beside_it(
+    build: Callable[..., dict[str, Any]], repository: Path
+) -> None:
+    write_half_engine(repository / FLOAT32_MODEL, TensorProto.FLOAT)
+    write_half_engine(repository / MODEL, TensorProto.FLOAT16)
+    half = build("--precision", "fp16")
+    assert (half["precision"], half["reference"]) == ("fp16", str(repository / FLOAT32_MODEL))
+    # more than rounding in a sum, less than another network
+    assert 1e-5 < half["from_reference"]["alone"]["largest"] < 0.05
+    single = build("--precision", "tf32")
+    assert (single["precision"], single["reference"]) == ("fp32", str(repository / FLOAT32_MODEL))
+
+
+@pytest.mark.usefixtures("device")
+def test_without_a_float32_graph(build: Callable[..., dict[str, Any]], repository: Path) -> None:
+    write_half_engine(repository / MODEL)
+    why = "the repository holds no float32 graph to compare it with"
+    assert build("--precision", "fp16") == {"was_run": False, "why": why}
+
+
+@pytest.mark.usefixtures("device")
+def test_without_the_server_that_runs_plans(
+    build: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, comparison.RUNNER, None)
+    why = "shrota-server, which runs plans, is not installed on the machine that built it"
+    assert build() == {"was_run": False, "why": why}
+
+
+def engine_of(calls: list[tuple[int, ...]]) -> Callable[..., Any]:
+    def run(audio: Any, num_samples: Any) -> tuple[Any, Any]:
+        calls.append(audio.shape)
+        return audio[:, :1, None], num_samples
+
+    return run
+
+
+def test_batches_beyond_the_profiles_are_run_in_parts() -> None:
+    calls: list[tuple[int, ...]] = []
+    profiles = [Profile((1, 400), (4, 1000), (8, 1000)), Profile((1, 1001), (2, 2000), (3, 2000))]
+    run = within_profiles(engine_of(calls), profiles)
+    for rows, samples in ((8, 1000), (9, 1000), (7, 1001), (1, 2500)):
+        audio = np.arange(rows * samples, dtype=np.float32).reshape(rows, samples)
+        log_probs, num_samples = run(audio, np.full((rows, 1), min(samples, 2000), np.int32))
+        np.testing.assert_array_equal(log_probs[:, 0, 0], audio[:, 0])
+        assert num_samples.shape == (rows, 1)
+    assert calls == [(8, 1000), (8, 1000), (1, 1000), (3, 1001), (3, 1001), (1, 1001), (1, 2000)]

@@ -1,0 +1,290 @@
+"""``shrota export ranges`` and ``precision``: what becomes low, what stays float32, and what is installed."""
+
+import json
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto
+
+from shrota_export.cli import export
+from shrota_export.engines import open_engine, run_rows
+from shrota_export.errors import GateError, GraphError, RepositoryError
+from shrota_export.gate import cases, check
+from shrota_export.precision.emulation import emulate
+from shrota_export.precision.graphs import constants, float_tensors, layer_of
+from shrota_export.precision.int8 import quantizable_nodes, to_int8
+from shrota_export.precision.kinds import FLOAT16_MAX, Precision, precision_of
+from shrota_export.precision.mixed import MARGIN, to_mixed, unsafe_nodes
+from shrota_export.precision.ranges import by_layer, measure_ranges, plot, table
+from shrota_export.precision.search import minimize, search
+from shrota_testing.checkpoints import make_audio
+from shrota_testing.files import snapshot
+from shrota_testing.precision import STREAM_SCALE, load, outgrown_graph, speech, subject, tiny_graph
+from shrota_testing.repository import copy_repository
+
+LOW_TYPES = {Precision.FP16: TensorProto.FLOAT16, Precision.BF16: TensorProto.BFLOAT16}
+
+
+@pytest.fixture(autouse=True)
+def short_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The longest window and the full batch, small enough for tests."""
+    monkeypatch.setattr(cases, "WINDOW_SECONDS", 2)
+    monkeypatch.setattr(cases, "BATCH_SECONDS", 4)
+    monkeypatch.setattr(cases, "BATCH_ROWS", 8)
+
+
+def types_of(graph: onnx.ModelProto) -> dict[str, int]:
+    inferred = onnx.shape_inference.infer_shapes(graph, strict_mode=True)
+    return {value.name: value.type.tensor_type.elem_type for value in inferred.graph.value_info}
+
+
+@pytest.mark.parametrize("precision", [Precision.FP16, Precision.BF16])
+def test_what_is_low_and_what_is_not(precision: Precision) -> None:
+    graph = to_mixed(load(tiny_graph()), precision)
+    onnx.checker.check_model(graph, full_check=True)
+    types = types_of(graph)
+    low = {node.op_type for node in graph.graph.node if types.get(node.output[0]) == LOW_TYPES[precision]}
+    high = {node.op_type for node in graph.graph.node if types.get(node.output[0]) == TensorProto.FLOAT}
+    assert {"MatMul", "Conv", "Erf", "Transpose", "Reshape"} <= low
+    assert {"LayerNormalization", "Softmax", "ReduceSum", "Sqrt"} <= high
+    assert not low & {"LayerNormalization", "Softmax", "LogSoftmax", "ReduceSum", "Sqrt", "Where", "Pow"}
+    assert not high & {"MatMul", "Conv"}
+    assert types["/layers.0/Add_output_0"] == TensorProto.FLOAT  # the residual stream
+    for values in (graph.graph.input, graph.graph.output):
+        kinds = {value.name: value.type.tensor_type.elem_type for value in values}
+        assert set(kinds.values()) == {TensorProto.FLOAT, TensorProto.INT32}
+    assert precision_of(graph) is precision
+
+
+def test_each_node_has_inputs_of_one_float_type() -> None:
+    """What a strongly typed network needs."""
+    graph = to_mixed(load(tiny_graph()), Precision.FP16)
+    types = types_of(graph) | {name: tensor.data_type for name, tensor in constants(graph).items()}
+    floats = {TensorProto.FLOAT, TensorProto.FLOAT16}
+    for node in graph.graph.node:
+        assert len({types[name] for name in node.input if name in types} & floats) <= 1, node.name
+    casts = Counter(node.input[0] for node in graph.graph.node if node.op_type == "Cast")
+    assert max(casts.values()) == 1
+    assert not [name for name in constants(graph) if not any(name in node.input for node in graph.graph.node)]
+
+
+def test_onnx_runtime_loads_the_fp16_graph() -> None:
+    graph = to_mixed(load(tiny_graph()), Precision.FP16)
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    feed = {"AUDIO": make_audio(8000)[None], "NUM_SAMPLES": np.array([[8000]], np.int32)}
+    log_probs, num_frames = session.run(None, feed)
+    assert (log_probs.dtype, num_frames.tolist()) == (np.float32, [[24]])
+
+
+def test_the_source_is_left_as_it_was() -> None:
+    source = load(tiny_graph())
+    for convert in (to_int8, lambda graph: to_mixed(graph, Precision.FP16)):
+        convert(source)
+        assert precision_of(source) is Precision.FP32
+        assert source.graph.initializer == load(tiny_graph()).graph.initializer
+
+
+@pytest.mark.parametrize(
+    ("precision", "numpy_type"), [(Precision.FP16, np.float16), (Precision.BF16, ml_dtypes.bfloat16)]
+)
+def test_emulation_rounds_each_low_tensor(precision: Precision, numpy_type: Any) -> None:
+    graph = emulate(to_mixed(load(tiny_graph()), precision))
+    assert not {tensor.data_type for tensor in graph.graph.initializer} & set(LOW_TYPES.values())
+    name = "/layers.0/feed_forward/intermediate_dense/Add_output_0"
+    graph.graph.output.append(onnx.helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    (values,) = session.run([name], {"AUDIO": make_audio(8000)[None], "NUM_SAMPLES": np.array([[8000]], np.int32)})
+    np.testing.assert_array_equal(values, values.astype(numpy_type).astype(np.float32))
+    assert emulate(load(tiny_graph())).SerializeToString() == load(tiny_graph()).SerializeToString()
+
+
+def test_a_low_graph_is_not_converted_again() -> None:
+    graph = to_mixed(load(tiny_graph()), Precision.FP16)
+    for convert in (to_int8, lambda graph: to_mixed(graph, Precision.BF16)):
+        with pytest.raises(GraphError, match="the graph is fp16 already: convert the float32 graph"):
+            convert(graph)
+    assert precision_of(to_int8(load(tiny_graph()))) is Precision.INT8
+
+
+def test_ranges_are_what_a_run_gives() -> None:
+    graph = load(tiny_graph())
+    spoken = speech()
+    ranges = measure_ranges(graph, spoken)
+    assert set(ranges) == {"AUDIO", *float_tensors(graph)}
+    assert ranges["AUDIO"] == pytest.approx(max(float(np.abs(each.windows[0]).max()) for each in spoken))
+    engine = open_engine(tiny_graph())
+    expected = max(float(np.abs(run_rows(engine, each.windows)[0]).max()) for each in spoken)
+    assert ranges["LOG_PROBS"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_mixed_graph_of_an_outgrown_stream_passes() -> None:
+    """Its naive conversion is NaN, see the gate's tests."""
+    source = load(outgrown_graph())
+    ranges = measure_ranges(source, speech())
+    assert max(ranges["/layers.1/Add_1_output_0"], ranges["/layers.0/Add_output_0"]) > FLOAT16_MAX
+    unsafe = unsafe_nodes(source, ranges)
+    assert "/layers.1/feed_forward/output_dense/MatMul" in unsafe
+    assert "/layers.1/feed_forward/intermediate_dense/MatMul" not in unsafe
+    assert all(magnitude > FLOAT16_MAX / MARGIN for magnitude in unsafe.values())
+    graph = to_mixed(source, Precision.FP16, set(unsafe))
+    report = check(subject("mixed", graph), subject("float32", source), speech())
+    assert report.passed, report.lines()
+    unguarded = check(subject("unguarded", to_mixed(source, Precision.FP16)), subject("float32", source), speech())
+    assert not unguarded.passed
+
+
+def test_the_table_and_the_plot(tmp_path: Path) -> None:
+    ranges = measure_ranges(load(outgrown_graph()), speech())
+    rows = {row.layer: row for row in by_layer(ranges)}
+    assert {"normalizer", "feature_extractor.0", "feature_projection", "layers.0", "layers.1", "head"} <= set(rows)
+    assert rows["layers.1"].headroom < 1
+    lines = table(ranges)
+    assert any(line.startswith("layers.1") and line.endswith("<- float32") for line in lines)
+    assert not any(line.startswith("head") and line.endswith("<- float32") for line in lines)
+    plot(ranges, tmp_path / "ranges.svg")
+    assert "65,504" in (tmp_path / "ranges.svg").read_text(encoding="utf-8").replace("<!-- ", "")
+
+
+def test_layers() -> None:
+    assert layer_of("/layers.3/attention/MatMul_output_0") == "layers.3"
+    assert layer_of("/feature_extractor.0/conv/Conv") == "feature_extractor.0"
+    assert layer_of("/head/MatMul") == "head"
+    assert layer_of("LOG_PROBS") == layer_of("/Mul_1_output_0") == "graph"
+
+
+@pytest.mark.parametrize("blamed", [{7}, {0, 9}, {3, 4}, set(range(10))])
+def test_the_smallest_set_is_found(blamed: set[int]) -> None:
+    trials: list[set[str]] = []
+
+    def passes(parts: Any) -> bool:
+        trials.append(set(parts))
+        return {str(part) for part in blamed} <= set(parts)
+
+    assert minimize([str(part) for part in range(10)], passes) == [str(part) for part in sorted(blamed)]
+    assert len(trials) < 60
+
+
+def test_the_search_bisects_layers_then_nodes() -> None:
+    source = load(tiny_graph())
+    culprit = "/layers.1/attention/v_proj/MatMul"
+    found = search(source, Precision.FP16, lambda keep: culprit in keep)
+    assert found is not None
+    assert (found.layers, found.nodes) == (("layers.1",), (culprit,))
+    assert found.trials < 40
+    assert search(source, Precision.INT8, lambda _: False) is None
+
+
+def test_int8_rows_do_not_depend_on_neighbours() -> None:
+    """A loud neighbour and padding leave a row's numbers as they are; with a scale for the whole tensor they do not."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    source = load(tiny_graph())
+    assert len(quantizable_nodes(source)) == 14
+    report = check(subject("int8", to_int8(source)), subject("float32", source), speech())
+    assert report.passed, report.lines()
+    assert 0 < report.cases["alone"].mean < 0.2
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        usual = _quantize_dynamic(source, lambda old, new: quantize_dynamic(old, new, weight_type=QuantType.QInt8))
+    whole = check(subject("whole tensor", usual), subject("float32", source), speech())
+    ours, theirs = (max(each.mean for each in found.invariance.values()) for found in (report, whole))
+    assert ours < theirs / 3
+
+
+def _quantize_dynamic(source: onnx.ModelProto, quantize: Callable[[Path, Path], None]) -> onnx.ModelProto:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        old, new = Path(folder) / "old.onnx", Path(folder) / "new.onnx"
+        onnx.save(source, old)
+        quantize(old, new)
+        return onnx.load(new)
+
+
+def test_int8_from_opset_18_on() -> None:
+    """The axes of a reduction are an input there."""
+    source = onnx.version_converter.convert_version(load(tiny_graph()), 18)
+    graph = to_int8(source)
+    onnx.checker.check_model(graph, full_check=True)
+    audio = make_audio(8000)
+    rows = [
+        run_rows(open_engine(each.SerializeToString()), [audio])[0] for each in (graph, to_int8(load(tiny_graph())))
+    ]
+    np.testing.assert_allclose(rows[0], rows[1], atol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory, export_tiny: Callable[..., None]) -> Path:
+    folder = copy_repository(tmp_path_factory.mktemp("precision") / "model_repository")
+    export_tiny(folder)
+    return folder
+
+
+def run_precision(repository: Path, manifest: Path, *options: str) -> None:
+    graph = str(repository / "acoustic_onnx" / "1" / "model.onnx")
+    export.main(["precision", graph, "--manifest", str(manifest), *options], standalone_mode=False)
+
+
+def test_it_is_installed_and_put_back(
+    installed: Path, speech: Path, export_tiny: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = installed / "acoustic_onnx" / "1"
+    before = snapshot(installed)
+    run_precision(installed, speech, "--to", "fp16")
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    assert precision_of(onnx.load(folder / "model.onnx")) is Precision.FP16
+    assert precision_of(onnx.load(folder / "float32.onnx")) is Precision.FP32
+    assert manifest["precision"]["precision"] == "fp16"
+    assert manifest["precision"]["gate"]["passed"] is True
+    assert manifest["precision"]["kept_in_float32"] == {
+        "by_range": {"limit": FLOAT16_MAX / MARGIN, "nodes": {}},
+        "by_search": None,
+    }
+    assert "installed" in capsys.readouterr().err
+    export_tiny(installed)
+    assert "already exported" in capsys.readouterr().err  # the fp16 graph is not overwritten by the next `make serve`
+    run_precision(installed, speech, "--to", "int8")  # from the float32 graph, not from fp16
+    assert precision_of(onnx.load(folder / "model.onnx")) is Precision.INT8
+    run_precision(installed, speech, "--to", "fp32")
+    assert snapshot(installed) == before
+
+
+def test_what_the_gate_refuses_is_not_installed(installed: Path, speech: Path) -> None:
+    before = snapshot(installed)
+    with pytest.raises(GateError, match=r"the bf16 graph \(bf16\) is refused: .*; nothing was installed"):
+        run_precision(installed, speech, "--to", "bf16", "--threshold", "mean_difference=-1")
+    assert snapshot(installed) == before
+
+
+def test_the_search_writes_what_it_kept(installed: Path, speech: Path, tmp_path: Path) -> None:
+    """A bound that only a graph with less in bf16 keeps."""
+    output = tmp_path / "graph.onnx"
+    run_precision(installed, speech, "--to", "bf16", "--output", str(output), "--threshold", "mean_difference=0.03")
+    content = json.loads(output.with_suffix(".json").read_text(encoding="utf-8"))
+    found = content["kept_in_float32"]["by_search"]
+    assert found["layers"]
+    assert found["nodes"]
+    assert content["gate"]["from_reference"]["alone"]["mean"] < 0.03
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["graph.json", "graph.onnx"]
+
+
+def test_bad_input(speech: Path, tmp_path: Path) -> None:
+    (tmp_path / "graph.onnx").write_bytes(tiny_graph())
+    arguments = ["precision", str(tmp_path / "graph.onnx"), "--to", "fp16", "--manifest", str(speech)]
+    with pytest.raises(RepositoryError, match=r"is not the engine of a model repository .* name a file with --output"):
+        export.main(arguments, standalone_mode=False)
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(RepositoryError, match=r"cannot write .*Not a directory|cannot write .*exists"):
+        export.main([*arguments, "--output", str(tmp_path / "file" / "graph.onnx")], standalone_mode=False)
+
+
+def test_the_stream_scale_is_beyond_float16() -> None:
+    assert STREAM_SCALE > FLOAT16_MAX

@@ -18,6 +18,7 @@ from shrota_export.cli import export
 from shrota_export.engines import open_engine, run_rows
 from shrota_export.errors import GateError, GraphError, RepositoryError
 from shrota_export.gate import cases, check
+from shrota_export.precision.convert import convert
 from shrota_export.precision.emulation import emulate
 from shrota_export.precision.graphs import constants, float_tensors, layer_of
 from shrota_export.precision.int8 import quantizable_nodes, to_int8
@@ -86,8 +87,8 @@ def test_onnx_runtime_loads_the_fp16_graph() -> None:
 
 def test_the_source_is_left_as_it_was() -> None:
     source = load(tiny_graph())
-    for convert in (to_int8, lambda graph: to_mixed(graph, Precision.FP16)):
-        convert(source)
+    for precision in (Precision.INT8, Precision.FP16, Precision.BF16):
+        convert(source, precision, {})
         assert precision_of(source) is Precision.FP32
         assert source.graph.initializer == load(tiny_graph()).graph.initializer
 
@@ -108,9 +109,9 @@ def test_emulation_rounds_each_low_tensor(precision: Precision, numpy_type: Any)
 
 def test_a_low_graph_is_not_converted_again() -> None:
     graph = to_mixed(load(tiny_graph()), Precision.FP16)
-    for convert in (to_int8, lambda graph: to_mixed(graph, Precision.BF16)):
+    for precision in (Precision.INT8, Precision.BF16):
         with pytest.raises(GraphError, match="the graph is fp16 already: convert the float32 graph"):
-            convert(graph)
+            convert(graph, precision, {})
     assert precision_of(to_int8(load(tiny_graph()))) is Precision.INT8
 
 

@@ -160,4 +160,6 @@ def precision_command(
         write(made, output)
     click.echo("\n".join(made.report.lines()))
     click.echo(made.describe(), err=True)
+    if precision is Precision.BF16:
+        click.echo("it needs a GPU: ONNX Runtime has no bfloat16 kernels for processors", err=True)
     click.echo(f"{'installed' if output is None else 'written'}: {output or graph} ({precision})", err=True)

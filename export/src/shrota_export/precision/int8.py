@@ -12,7 +12,7 @@ The product and the channels' scales are one operator of ONNX Runtime's own (``M
 for ONNX Runtime on a processor only. In standard operators it took two more passes over each result, and ONNX Runtime
 1.32 fused them wrongly: it takes the scales of rows for a scalar. Its own quantisers offer scales for whole tensors
 (``quantize_dynamic``, ``quantize_static``) or for blocks of a row (``MatMulNBits``, which at 8 bits was clearly slower
-than this: docs/decisions/0002-mixed-precision.md).
+than this: docs/decisions/0004-mixed-precision.md).
 
 Convolutions, products of two activations (attention) and everything else stay float32.
 """

@@ -90,7 +90,7 @@ def unsafe_nodes(model: onnx.ModelProto, ranges: Mapping[str, float], margin: fl
             continue
         magnitudes = [ranges.get(name, 0.0) for name in (*node.input, *node.output)]
         magnitudes += [
-            float(np.abs(values_of(weights[name])).max(initial=0.0)) * margin  # known, not measured: no margin
+            float(np.abs(values_of(weights[name])).max(initial=0.0)) / margin  # known, not measured: no margin
             for name in node.input
             if name in weights and weights[name].data_type == TensorProto.FLOAT
         ]
@@ -162,7 +162,8 @@ class _Conversion:
     def _low_constant(self, name: str) -> str:
         low_name = f"{name}/{self._precision}"
         if low_name not in self._new:
-            values = values_of(self._constants[name]).astype(NUMPY_TYPES[self._precision])
+            with np.errstate(over="ignore"):
+                values = values_of(self._constants[name]).astype(NUMPY_TYPES[self._precision])
             if not np.isfinite(values.astype(np.float32)).all():
                 raise GraphError(f"constant {name} does not fit into {self._precision}: keep the nodes that use it")
             self._new[low_name] = numpy_helper.from_array(values, low_name)

@@ -9,7 +9,11 @@ import pytest
 from scripts.repository import ROOT
 from shrota_export.checkpoint import find_checkpoint
 
-PAGES = {"cpu": "make bench", "decoder-quality": "make quality"}
+PAGES = {
+    "cpu": "make bench",
+    "decoder-quality": "make quality",
+    "precision": "python -m benchmarks.precision MANIFEST...",
+}
 """The command that writes each page."""
 
 

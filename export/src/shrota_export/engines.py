@@ -15,7 +15,7 @@ Engine = Callable[[Floats, Ints], tuple[Floats, Ints]]
 NO_AUDIO = np.zeros(0, np.float32)
 
 
-def open_engine(graph: Path | bytes, *, threads: int = 0, fuse: bool = True) -> Engine:
+def open_engine(graph: Path | bytes, *, threads: int = 0, fuse: bool = True, spin: bool = True) -> Engine:
     """An exported graph in ONNX Runtime, on the processor.
 
     A graph with float16 or bfloat16 in it says nothing there about half precision, see
@@ -25,10 +25,13 @@ def open_engine(graph: Path | bytes, *, threads: int = 0, fuse: bool = True) -> 
         graph: the file, or its bytes.
         threads: of one run; 0 is one for each core.
         fuse: whether ONNX Runtime may fuse and rewrite nodes.
+        spin: whether threads wait busily; not where processor time is measured.
     """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # warnings of the optimizer are not for the user
     options.intra_op_num_threads = threads
+    if not spin:
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if not fuse:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])

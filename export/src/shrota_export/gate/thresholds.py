@@ -12,8 +12,8 @@ class Thresholds:
     """The gate's settings; a candidate fails with a value above any of them. NaN and infinity always fail.
 
     The defaults of each precision were set from measurements (``python -m benchmarks.precision``, its results are in
-    docs/benchmarks/precision.md): two to four times what the bundled checkpoint and a random one of the published
-    large architecture gave, so that rounding passes, and what is wrong does not. The errors that the gate is there for
+    docs/benchmarks/precision.md): a few times what the bundled checkpoint gave on 5,666 words, so that rounding passes,
+    and what is wrong does not. The errors that the gate is there for
     (overflow, a lost mask, a wrong weight, shifted tokens) are larger by orders of magnitude.
 
     Attributes:

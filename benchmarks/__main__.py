@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -13,8 +12,8 @@ from benchmarks.exported import CACHE, Checkpoint, bundled, exported
 from benchmarks.machine import Machine
 from benchmarks.result import Result
 from benchmarks.speech import all_speech
+from scripts.command import run
 from scripts.repository import ROOT, shrota
-from shrota_client.errors import ShrotaError
 
 
 def large_checkpoint() -> Path:
@@ -72,9 +71,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except ShrotaError as error:
-        sys.exit(f"shrota: error: {error}")
-    except subprocess.CalledProcessError as error:
-        sys.exit(error.returncode)
+    run(main)

@@ -10,9 +10,8 @@ runs once over each.
 import argparse
 import asyncio
 import json
-import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,9 @@ from benchmarks.hotwords import Detection, Lexicon, detect, rare_words, words_no
 from benchmarks.machine import Machine
 from benchmarks.names import split_names
 from benchmarks.quality_page import page
+from scripts.command import run
 from scripts.repository import ROOT
-from shrota_client import AsyncClient, Decoding, LogProbs, ManifestError, RequestError, ShrotaError
+from shrota_client import AsyncClient, Decoding, LogProbs, ManifestError, RequestError
 from shrota_client.manifest import read_manifest
 from shrota_client.score import Score
 from shrota_client.text import normalize
@@ -274,16 +274,6 @@ def write(output: Path, content: dict[str, Any], text: str) -> None:
     output.with_suffix(".json").write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     print(text)
     say(f"written: {output}")
-
-
-def run(command: Callable[[], None]) -> None:
-    """Runs a command; what it raises on purpose is one line."""
-    try:
-        command()
-    except ShrotaError as error:
-        sys.exit(f"shrota: error: {error}")
-    except subprocess.CalledProcessError as error:
-        sys.exit(error.returncode)
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ from benchmarks.comparison import Row, Search, measure, segments_of, table, text
 from benchmarks.exported import Checkpoint, bundled
 from benchmarks.log_probs import LogProbs, Spoken, log_probs_of
 from benchmarks.overhead import seconds
+from scripts.command import run
 from scripts.repository import ROOT
 from shrota_decoder.beam import BeamSearch
 from shrota_decoder.language_model import find_language_model
@@ -162,4 +163,4 @@ def main(*, rounds: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -24,6 +24,7 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
+from scripts.command import run
 from shrota_export.checkpoint import find_checkpoint
 from shrota_export.engines import open_engine
 from shrota_export.exporters import Exporter, export_graph
@@ -149,4 +150,4 @@ def main(*, checkpoint: Path | None, speech: Path, layers: int, hidden_size: int
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -20,6 +20,7 @@ import numpy as np
 
 from benchmarks.machine import Machine
 from benchmarks.result import Figure, Result, at_least, at_most
+from scripts.command import run
 from shrota_export.checkpoint import find_checkpoint
 from shrota_export.engines import Engine, make_batch, open_engine
 from shrota_export.exporters import Exporter, export_graph
@@ -183,4 +184,4 @@ def main(*, manifests: tuple[Path, ...], graph: Path, rounds: int, output: Path 
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

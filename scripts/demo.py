@@ -5,14 +5,13 @@ Nothing is left running, whichever way it ends. Exit code 1 with one line on sta
 
 import argparse
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from scripts.command import run
 from scripts.repository import ROOT, export, shrota
-from shrota_client.errors import ShrotaError
 from shrota_server import TritonServer
 
 
@@ -39,11 +38,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except ShrotaError as error:
-        sys.exit(f"shrota: error: {error}")
-    except subprocess.CalledProcessError as error:
-        sys.exit(error.returncode)
-    except KeyboardInterrupt:
-        sys.exit("shrota: stopped")
+    run(main)

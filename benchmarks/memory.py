@@ -117,7 +117,7 @@ def measure(repository: Path, speech: Audio) -> Result:
                 note=f"{one_minute.engine_bytes / MIB:.0f} and {engine_bytes / MIB:.0f} MiB of its own (USS)",
             ),
             at_most(
-                f"idle memory after the last of {REPEATS} over after number {DECODERS}",
+                f"idle memory after the last of {REPEATS} over after the second",
                 last.settled_bytes / first.settled_bytes,
                 1.02,
                 note=", ".join(f"{repeat.settled_bytes / MIB:.0f}" for repeat in repeats) + " MiB",

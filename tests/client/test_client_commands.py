@@ -334,6 +334,15 @@ def test_json_shows_the_alternatives(
             ["--beam-width", "2", "-p", "beam_width=2"],
             "beam_width is given twice, as a request parameter and for the decoder: give it once",
         ),
+        (["--hotword-weight", "5"], "hotword_weight has no effect without hotwords: give some, or no hotword_weight"),
+        (
+            ["--beam-width", "1", "-p", "lm_weight=0.5"],
+            "lm_weight has no effect on greedy decoding: give beam_width 2 or more, or no lm_weight",
+        ),
+        (
+            ["--lm-weight", "0", "--word-score", "2"],
+            "word_score has no effect with lm_weight 0: give lm_weight above 0, or no word_score",
+        ),
     ],
 )
 @pytest.mark.parametrize("command", [["transcribe", "1.wav"], ["score", "set.jsonl"]])
@@ -354,7 +363,7 @@ def test_options_of_the_decoder_that_are_no_numbers(shrota: Shrota, server: str,
 
 
 @pytest.mark.parametrize("output_format", ["srt", "vtt"])
-@pytest.mark.parametrize("option", [["--no-words"], ["-p", "words=false"]])
+@pytest.mark.parametrize("option", [["--no-words"], ["-p", "words=false"], ["-p", "words=False"], ["-p", "words=0"]])
 @pytest.mark.usefixtures("server", "folder")
 def test_subtitles_need_the_times_of_words(
     shrota: Shrota, fake: FakeTriton, output_format: str, option: list[str]
@@ -366,6 +375,26 @@ def test_subtitles_need_the_times_of_words(
     )
     assert fake.seen == []
     assert not Path("out.srt").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["-f", "srt"], True),
+        (["-f", "vtt", "--words"], True),
+        (["-f", "srt", "-p", "words=1"], 1),
+        (["-f", "json", "--words"], True),
+        (["-f", "json", "--no-words"], False),
+        (["-f", "json"], None),
+    ],
+)
+@pytest.mark.usefixtures("server", "folder")
+def test_words_are_asked_for_where_they_are_needed_or_wanted(
+    shrota: Shrota, fake: FakeTriton, arguments: list[str], words: object
+) -> None:
+    """The server may be set up to answer none."""
+    assert shrota("transcribe", "1.wav", *arguments) == 0
+    assert fake.seen[0].parameters.get("words") == words
 
 
 def test_subtitles_into_a_folder(shrota: Shrota, server: str, folder: Path) -> None:
@@ -425,7 +454,7 @@ def test_transcripts_that_do_not_cover_the_manifest(shrota: Shrota, folder: Path
         (["--server", "127.0.0.1:9"], "--server"),
         (["-p", "beam_width=8"], "--parameter"),
         (["--hotword", "राम"], "--hotword"),
-        (["--no-words"], "--no-words"),
+        (["--no-words"], "--words/--no-words"),
     ],
 )
 def test_options_of_a_server_and_transcripts_exclude_each_other(

@@ -85,6 +85,28 @@ def check_given_once(parameters: Mapping[str, Parameter], decoding: Decoding | N
             raise ParameterError(f"{name} is given twice, as a request parameter and for the decoder: give it once")
 
 
+def check_effects(parameters: Mapping[str, Parameter]) -> None:
+    """Refuses what can have no effect on any server: it is better said before audio is sent.
+
+    What depends on the server's own settings, and numbers that are sent as text, the server checks.
+
+    Args:
+        parameters: all of one request.
+
+    Raises:
+        ParameterError: there is one. What asks for nothing, a 0 or an empty list, is none.
+    """
+    asked = {name for name, value in parameters.items() if value not in {0, "", "[]"}}
+    if parameters.get("beam_width") == 1:
+        for name in ("lm_weight", "word_score", "hotwords"):
+            if name in asked:
+                raise ParameterError(f"{name} has no effect on greedy decoding: give beam_width 2 or more, or no {name}")
+    if "word_score" in asked and parameters.get("lm_weight") == 0:
+        raise ParameterError("word_score has no effect with lm_weight 0: give lm_weight above 0, or no word_score")
+    if "hotword_weight" in asked and "hotwords" not in parameters:
+        raise ParameterError("hotword_weight has no effect without hotwords: give some, or no hotword_weight")
+
+
 def _check_count(name: str, value: object) -> None:
     if value is None:
         return

@@ -95,7 +95,7 @@ class BeamSearch:
         if self.language_model is None and parameters.asks_for_lm:
             raise RequestRefusedError(
                 "parameters `lm_weight` and `word_score` need a language model, and this server has none: "
-                "install one with `shrota export lm FILE`, or send `lm_weight` 0"
+                "install one with `shrota export lm FILE`, or leave them out"
             )
         return self._decoder(parameters)
 

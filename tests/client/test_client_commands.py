@@ -337,7 +337,7 @@ def test_json_shows_the_alternatives(
         (["--hotword-weight", "5"], "hotword_weight has no effect without hotwords: give some, or no hotword_weight"),
         (
             ["--beam-width", "1", "-p", "lm_weight=0.5"],
-            "lm_weight has no effect on greedy decoding: give beam_width 2 or more, or no lm_weight",
+            "lm_weight has no effect on greedy decoding: raise beam_width, or give no lm_weight",
         ),
         (
             ["--lm-weight", "0", "--word-score", "2"],

@@ -156,7 +156,10 @@ def test_a_setting_said_twice_is_refused() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"beam_width": 1, "lm_weight": 0.5}, "lm_weight has no effect on greedy decoding: give beam_width 2 or more"),
+        (
+            {"beam_width": 1, "lm_weight": 0.5},
+            "lm_weight has no effect on greedy decoding: raise beam_width, or give no lm_weight",
+        ),
         ({"beam_width": 1, "word_score": -1}, "word_score has no effect on greedy decoding"),
         ({"beam_width": 1, "hotwords": ["राम"]}, "hotwords has no effect on greedy decoding"),
         ({"lm_weight": 0, "word_score": 1.5}, "word_score has no effect with lm_weight 0: give lm_weight above 0"),

@@ -133,7 +133,8 @@ def test_a_binary_without_its_words_needs_a_list_of_them(
         install(binary, exported)
     assert installed(exported) == {}
     lexicon = tmp_path / "lexicon.lst"
-    lexicon.write_text("नाम\tन ा म |\nकाम\tक ा म |\n\n<unk>\nकाम\tक ा म |\nब\u095dती\tब \u095d त ी |\n", encoding="utf-8")
+    lines = ["नाम\tन ा म |", "काम\tक ा म |", "", "<unk>", "काम", "ब\u095dती\tब \u095d त ी |", ""]
+    lexicon.write_text("\n".join(lines), encoding="utf-8")
     install(binary, exported, "--words", str(lexicon))
     assert installed(exported) == {"lm.binary": str(binary.stat().st_size), "lm.words": "नाम\nकाम\n"}
     assert capsys.readouterr().err.endswith(

@@ -102,7 +102,7 @@ def test_what_greedy_decoding_cannot_do_is_not_left_undone_silently(name: str, v
 
 @pytest.mark.parametrize("value", [0.0049, "1e-9"])
 def test_a_weight_that_would_be_rounded_to_nothing_is_refused(value: float | str) -> None:
-    with pytest.raises(RequestRefusedError, match=r"^parameter `lm_weight` is rounded to hundredths.*send 0\.01 or more"):
+    with pytest.raises(RequestRefusedError, match=r"^parameter `lm_weight` is rounded .* 0 then: send 0\.01 or more"):
         read(beam_width=2, lm_weight=value)
     with pytest.raises(SettingsError, match=r"^config\.pbtxt: parameter `lm_weight` is rounded to hundredths"):
         read_settings({"lm_weight": str(value)})
@@ -113,7 +113,9 @@ def test_a_weight_that_would_be_rounded_to_nothing_is_refused(value: float | str
 def test_a_score_of_words_needs_the_language_models_weight() -> None:
     without = replace(SETTINGS.defaults, beam_width=8, lm_weight=0.0)
     for values, defaults in (({"lm_weight": 0, "word_score": 2}, SETTINGS.defaults), ({"word_score": 2}, without)):
-        with pytest.raises(RequestRefusedError, match=r"^parameter `word_score` has no effect without a language model: "):
+        with pytest.raises(
+            RequestRefusedError, match=r"^parameter `word_score` has no effect without a language model"
+        ):
             read_parameters({"beam_width": 8, **values}, defaults, Limits())
     assert read(beam_width=8, lm_weight=0).word_score == 1.5  # a default is no wish
     assert read(beam_width=8, lm_weight=0, word_score=0).word_score == 0
@@ -127,7 +129,7 @@ def test_a_weight_of_hotwords_needs_hotwords(beam_width: int) -> None:
     read(beam_width=beam_width, hotword_weight=5, hotwords="[]")
 
 
-@pytest.mark.parametrize("name", ["beamwidth", "Beam_Width", "beam-width", "", "sample rate", "id_", "x" * 1000, "a\nb"])
+@pytest.mark.parametrize("name", ["beamwidth", "Beam_Width", "beam-width", "", "sample rate", "id_", "x" * 999, "a\nb"])
 def test_an_unknown_name_is_refused_with_those_that_are_known(name: str) -> None:
     with pytest.raises(RequestRefusedError, match=r"^unknown request parameter '.*must be one of engine, ") as caught:
         check_names(["beam_width", name], SETTINGS.other_parameters)

@@ -100,7 +100,7 @@ def check_effects(parameters: Mapping[str, Parameter]) -> None:
     if parameters.get("beam_width") == 1:
         for name in ("lm_weight", "word_score", "hotwords"):
             if name in asked:
-                raise ParameterError(f"{name} has no effect on greedy decoding: give beam_width 2 or more, or no {name}")
+                raise ParameterError(f"{name} has no effect on greedy decoding: raise beam_width, or give no {name}")
     if "word_score" in asked and parameters.get("lm_weight") == 0:
         raise ParameterError("word_score has no effect with lm_weight 0: give lm_weight above 0, or no word_score")
     if "hotword_weight" in asked and "hotwords" not in parameters:

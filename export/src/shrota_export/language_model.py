@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from shrota_export.errors import LanguageModelError, RepositoryError
 from shrota_export.kenlm import arpa_words, binary_words, check_needless, is_binary, is_gzipped, spell_anew
@@ -17,7 +18,7 @@ from shrota_export.repository import Publication, publication
 LEAST_SPELLED = 0.5
 """Of the words; a model of which less can be heard is one of another language or script."""
 EXAMPLES = 3
-FORMS = ("NFD", "NFC")
+FORMS: tuple[Literal["NFD", "NFC"], ...] = ("NFD", "NFC")
 """Unicode has a letter with a nukta as one character and as two; tokens are one or the other."""
 
 

@@ -141,7 +141,7 @@ def test_an_unknown_name_is_refused_with_those_that_are_known(name: str) -> None
 def test_names_that_the_configuration_lets_through() -> None:
     assert read_parameters('{"id": "a"}', SETTINGS) == read_parameters("", SETTINGS)  # of Triton's generate endpoint
     forwarded = read_settings({"other_parameters": "id, x-*"}, FRONTEND)
-    assert read_parameters('{"id": "a", "x-request-id": "b"}', forwarded) == read_parameters("", forwarded)
+    assert read_parameters('{"id": "a", "X-Request-Id": "b"}', forwarded) == read_parameters("", forwarded)
     with pytest.raises(InvalidRequestError, match="unknown request parameter 'y-request-id'"):
         read_parameters('{"y-request-id": "b"}', forwarded)
 

@@ -147,7 +147,7 @@ def test_every_parameter_of_the_ensemble_is_known_by_every_step() -> None:
 def test_names_that_the_configuration_lets_through() -> None:
     check_names(["id"], SETTINGS.other_parameters)  # of Triton's generate endpoint
     forwarded = read_settings({"other_parameters": "id, x-*,traceparent"}).other_parameters
-    check_names(["x-request-id", "traceparent", "id"], forwarded)
+    check_names(["x-request-id", "X-Request-Id", "traceparent", "id"], forwarded)  # over HTTP as the caller writes them
     with pytest.raises(RequestRefusedError, match="unknown request parameter 'y-request-id'"):
         check_names(["y-request-id"], forwarded)
     with pytest.raises(RequestRefusedError, match="unknown request parameter 'id'"):

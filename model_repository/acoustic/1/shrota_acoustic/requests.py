@@ -50,10 +50,12 @@ def read_parameters(text: str, settings: Settings) -> RequestParameters:
 def _check_names(names: Iterable[str], others: Iterable[str]) -> None:
     """Refuses what nobody knows before the engine has run: most are misspelt, and would be missed in silence.
 
-    ``others`` are names, or patterns of names, that are let through.
+    ``others`` are names, or patterns of names, that are let through; upper case is lower case in them, as in headers.
     """
     for name in names:
-        if name not in NAMES and name not in OF_DECODER and not any(fnmatchcase(name, other) for other in others):
+        if name in NAMES or name in OF_DECODER:
+            continue
+        if not any(fnmatchcase(name.lower(), other.lower()) for other in others):
             known = ", ".join((*NAMES, *OF_DECODER))
             shown = repr(name) if len(name) <= SHOWN else f"{name[:SHOWN]!r}..."
             raise InvalidRequestError(f"unknown request parameter {shown}: it must be one of {known}")

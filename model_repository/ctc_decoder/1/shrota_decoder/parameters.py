@@ -59,9 +59,14 @@ def check_names(names: Iterable[str], others: Iterable[str]) -> None:
         RequestRefusedError: There is one; names all that are known.
     """
     for name in names:
-        if name not in NAMES and name not in OF_ACOUSTIC and not any(fnmatchcase(name, other) for other in others):
+        if name not in NAMES and name not in OF_ACOUSTIC and not _is_like_any(name, others):
             known = ", ".join((*OF_ACOUSTIC, *NAMES))
             raise RequestRefusedError(f"unknown request parameter {shown(name)}: it must be one of {known}")
+
+
+def _is_like_any(name: str, patterns: Iterable[str]) -> bool:
+    """Upper case is lower case here, as in the names of headers."""
+    return any(fnmatchcase(name.lower(), pattern.lower()) for pattern in patterns)
 
 
 def read_parameters(values: Mapping[str, object], defaults: Parameters, limits: Limits) -> Parameters:

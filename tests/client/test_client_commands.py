@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from shrota_client import AsyncClient, Client, cli
+from shrota_client import AsyncClient, Client, RequestError, cli
 from shrota_client.commands.options import parse_parameter
 from shrota_client.commands.transcribe import transcribe
 from shrota_client.failures import NO_CONNECTION, Failure, error_of
@@ -193,6 +193,15 @@ def test_a_server_that_has_answered_is_not_given_up(
     first, *others = shrota.err.splitlines()
     assert first == "shrota: error: 3 of 3 files failed:"
     assert [line.split(":")[0] for line in others] == ["  1.wav", "  2.wav", "  3.wav"]
+
+
+def test_what_all_files_fail_for_is_said_once(shrota: Shrota, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: object) -> None:
+        raise RequestError("unknown request parameter 'beamwidth'")
+
+    monkeypatch.setattr(AsyncClient, "transcribe", fail)
+    assert shrota("transcribe", "1.wav", "2.wav", "3.wav") == 1
+    assert shrota.err == "shrota: error: all 3 files failed: unknown request parameter 'beamwidth'\n"
 
 
 def test_without_a_server_files_that_failed_before_are_still_said(shrota: Shrota, folder: Path) -> None:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import shrota_decoder.beam
+from benchmarks.comparison import share_held
 from shrota_decoder import greedy
 from shrota_decoder.beam import BeamSearch, Reading, thin
 from shrota_decoder.decoder import Decoder, join
@@ -225,6 +226,20 @@ def test_frames_that_are_left_out_change_nothing(seed: int, monkeypatch: pytest.
     assert lengths[0] < 60
     assert [reading.words for reading in fast] == [reading.words for reading in slow]
     assert [reading.score for reading in fast] == pytest.approx([reading.score for reading in slow], abs=1e-3)
+
+
+@pytest.mark.parametrize("with_lm", [False, True])
+def test_a_search_does_not_keep_pythons_lock(tmp_path: Path, with_lm: bool) -> None:
+    """So searches of several requests run side by side in threads, and a process answers meanwhile."""
+    model = (
+        find_language_model(write_arpa(tmp_path / "lm.arpa", {"काम": -1.0, "नाम": -3.0}).parent) if with_lm else None
+    )
+    search = BeamSearch(VOCABULARY, model, read_settings({}))
+    parameters = Parameters(beam_width=200, lm_weight=0.5)
+    prepared = search.prepare(parameters)
+    log_probs = random_log_probs(500, len(TOKENS), 0)
+    # tried again on a machine that is busy; what keeps the lock keeps it for all of the search, each time
+    assert any(share_held(lambda: search.search(log_probs, parameters, {}, prepared)) < 0.5 for _ in range(10))
 
 
 def test_the_language_model_decides_what_the_audio_leaves_open(tmp_path: Path) -> None:

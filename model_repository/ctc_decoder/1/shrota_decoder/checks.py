@@ -5,7 +5,6 @@ from numpy.typing import NDArray
 
 from shrota_decoder.errors import RequestRefusedError
 
-
 ROUNDING = 0.01
 """Natural log; so far above 0 an engine of reduced precision may come."""
 

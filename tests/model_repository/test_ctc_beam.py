@@ -231,10 +231,7 @@ def test_frames_that_are_left_out_change_nothing(seed: int, monkeypatch: pytest.
 @pytest.mark.parametrize("with_lm", [False, True])
 def test_a_search_does_not_keep_pythons_lock(tmp_path: Path, with_lm: bool) -> None:
     """So searches of several requests run side by side in threads, and a process answers meanwhile."""
-    model = (
-        find_language_model(write_arpa(tmp_path / "lm.arpa", {"काम": -1.0, "नाम": -3.0}).parent) if with_lm else None
-    )
-    search = BeamSearch(VOCABULARY, model, read_settings({}))
+    search = decoder_with(tmp_path, {"काम": -1.0, "नाम": -3.0} if with_lm else None).beams
     parameters = Parameters(beam_width=200, lm_weight=0.5)
     prepared = search.prepare(parameters)
     log_probs = random_log_probs(500, len(TOKENS), 0)

@@ -23,7 +23,7 @@ from shrota_client import AsyncClient, Client, RequestError, cli
 from shrota_client.commands.options import parse_parameter
 from shrota_client.commands.transcribe import transcribe
 from shrota_client.failures import NO_CONNECTION, Failure, error_of
-from shrota_decoder.parameters import Limits, Parameters, read_parameters
+from shrota_decoder.parameters import Limits, Parameters, check_names, read_parameters
 from shrota_testing import fake_triton
 from shrota_testing.fake_triton import Answer, FakeTriton, Seen, serve
 
@@ -228,6 +228,7 @@ def test_examples_are_what_the_server_of_this_repository_takes() -> None:
     assert objects
     for parameters in [dict(map(parse_parameter, pairs)), *map(json.loads, objects)]:
         read_parameters(parameters, Parameters(beam_width=32), Limits())
+        check_names(parameters, ())
 
 
 @pytest.mark.parametrize(

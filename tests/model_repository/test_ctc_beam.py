@@ -427,6 +427,7 @@ def test_a_weight_for_a_language_model_that_is_not_there_is_refused(values: dict
     with pytest.raises(RequestRefusedError, match="install one with `shrota export lm FILE`, or leave them out"):
         decoder.prepare(decoder.read_parameters({"beam_width": 2, **values}))
     decoder.prepare(decoder.read_parameters({"beam_width": 2, "lm_weight": 0}))
+    decoder.prepare(decoder.read_parameters({"beam_width": 2, "word_score": 0}))
     decoder.prepare(decoder.read_parameters({"beam_width": 2}))
 
 

@@ -20,10 +20,13 @@ WEIGHTS = ("lm_weight", "word_score", "hotword_weight")
 class Decoding:
     """Settings of the decoder, which travel as request parameters; None leaves one to the server.
 
+    Those that can have no effect beside the others are refused, here or by the server: see :func:`check_effects`.
+
     Attributes:
         beam_width: transcripts that the search keeps at every frame; 1 is greedy.
-        lm_weight: how much the language model counts beside the audio.
-        word_score: added to a transcript's score for each of its words; above zero favours more words.
+        lm_weight: how much the language model counts beside the audio; the server rounds it to hundredths.
+        word_score: added to a transcript's score for each of its words, where a language model counts; above zero
+            favours more words.
         hotwords: words or phrases to favour, each alone or as ``(phrase, boost)``; an empty list favours none.
         hotword_weight: the boost of hotwords that have none of their own.
         n_best: how many readings to answer as ``alternatives``.

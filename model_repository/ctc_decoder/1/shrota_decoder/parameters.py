@@ -82,8 +82,8 @@ def read_parameters(values: Mapping[str, object], defaults: Parameters, limits: 
     """
     read = read_values(values, defaults, limits)
     _check_effects(values, read)
-    asks_for_lm = ("lm_weight" in values or "word_score" in values) and read.lm_weight > 0
-    return replace(read, asks_for_lm=asks_for_lm)
+    weighs_words = "word_score" in values and read.word_score != 0
+    return replace(read, asks_for_lm=read.lm_weight > 0 and ("lm_weight" in values or weighs_words))
 
 
 def read_values(values: Mapping[str, object], defaults: Parameters, limits: Limits) -> Parameters:

@@ -182,13 +182,13 @@ class BeamSearch:
             return loaded.decoder
 
     def _load(self, weights: tuple[float, float] | None) -> Any:
+        if weights is not None and self.language_model is not None and self.language_model.was_replaced():
+            raise SettingsError(
+                f"{self.language_model.path} was replaced: restart the server, or load ctc_decoder again"
+            )
         try:
             if weights is None or self.language_model is None:
                 return ctc_beam_decoder.BeamSearchDecoder(self._labels)
-            if self.language_model.was_replaced():
-                raise SettingsError(
-                    f"{self.language_model.path} was replaced: restart the server, or load ctc_decoder again"
-                )
             return ctc_beam_decoder.BeamSearchDecoder(
                 self._labels,
                 kenlm_model_path=self.language_model.path,

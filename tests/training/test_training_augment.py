@@ -11,7 +11,7 @@ from shrota_training.augment import CLEAN, RATE, USUAL, Augmenter, Strength
 
 EVERYTHING = Strength(
     speed_share=1.0, pitch_share=0.5, colour_share=1.0, reverberation_share=1.0, noise_share=1.0, telephone_share=1.0,
-    clip_share=1.0,
+    clip_share=1.0, stop_share=0.5,
 )  # fmt: skip
 
 
@@ -44,6 +44,15 @@ def test_noise_has_the_ratio_that_was_asked_for() -> None:
     noise = augment.add_noise(audio, torch.randn_like(audio) * 7, ratios) - audio
     measured = 20 * torch.log10(augment.level(audio) / augment.level(noise))
     assert measured[:, 0].tolist() == pytest.approx([0, 10, 40], abs=1e-3)
+
+
+def test_a_stop_band_takes_out_its_frequencies_and_no_others() -> None:
+    audio = tones(400, 1000, 2000, 4000, 7000)
+    centre, width = torch.full((5, 1), 0.536), torch.full((5, 1), 0.1)  # on the mel scale around 2,000 Hz
+    gains = gain_db(audio, augment.stop_band(audio, centre, width))
+    assert gains[2] < -40
+    assert [gains[row] for row in (0, 1, 3, 4)] == pytest.approx([0, 0, 0, 0], abs=1e-3)
+    assert augment.stop_band(audio[:, :-1], centre, width).shape == (5, RATE - 1)
 
 
 def test_the_power_of_coloured_noise_falls_as_its_slope_says() -> None:
@@ -141,7 +150,7 @@ def test_a_batch_stays_whole_and_gets_the_width_that_is_asked_for(strength: Stre
 
 def test_speech_that_is_sped_up_ends_where_it_says() -> None:
     quiet = Strength(speed=(1.25, 1.25), speed_share=1.0, pitch_share=0.0, colour_share=0.0, reverberation_share=0.0,
-                     noise_share=0.0, telephone_share=0.0, clip_share=0.0)  # fmt: skip
+                     noise_share=0.0, telephone_share=0.0, clip_share=0.0, stop_share=0.0)  # fmt: skip
     augmenter = Augmenter(quiet, 0)
     audio = torch.nn.functional.pad(tones(300), (0, RATE))
     after, lengths = augmenter(audio, torch.tensor([RATE]), augmenter.tempo(), 24_000)

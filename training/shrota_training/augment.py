@@ -76,6 +76,20 @@ def colour(audio: Tensor, strength: float) -> Tensor:
     return functional.conv1d(audio[None], kernel, padding=taps // 2, groups=len(audio))[0]
 
 
+def stop_band(audio: Tensor, centre: Tensor, width: Tensor) -> Tensor:
+    """Take one band of frequencies out of each row, as SpecAugment's frequency masks do (Park et al., 2019).
+
+    Args:
+        audio: [rows, samples].
+        centre: [rows, 1], of the band, on the mel scale as a share of its range up to 8 kHz.
+        width: [rows, 1], of the band, likewise.
+    """
+    spectrum = torch.fft.rfft(audio)
+    frequency = torch.linspace(0, RATE / 2, spectrum.shape[1], device=audio.device)
+    mel = torch.log1p(frequency / 700) / math.log1p(RATE / 2 / 700)
+    return torch.fft.irfft(spectrum * ((mel - centre).abs() > width / 2), n=audio.shape[1])
+
+
 def mu_law(audio: Tensor) -> Tensor:
     """Code to 8 bits with the mu-law of G.711 (as a formula, mu = 255) and decode again; clips at 1."""
     audio = audio.clamp(-1, 1)
@@ -158,6 +172,9 @@ class Strength:
     noise_db: tuple[float, float] = (3.0, 40.0)
     telephone_share: float = 0.2
     clip_share: float = 0.05
+    stop_share: float = 0.4
+    """of rows that lose a band of frequencies"""
+    stop_width: tuple[float, float] = (0.02, 0.2)
 
 
 USUAL = Strength()
@@ -169,6 +186,7 @@ CLEAN = Strength(
     noise_db=(15.0, 45.0),
     telephone_share=0.0,
     clip_share=0.0,
+    stop_share=0.2,
 )
 
 
@@ -216,6 +234,9 @@ class Augmenter:
             audio = self._some(audio, self._noisy(audio), strength.noise_share)
         if self.rng.random() < min(1.0, 2 * strength.clip_share):
             audio = self._some(audio, clip(audio, self._draw(audio, 0.15, 0.8)), 0.5)
+        if self.rng.random() < min(1.0, 2 * strength.stop_share):
+            stopped = stop_band(audio, self._draw(audio, 0.0, 1.0), self._draw(audio, *strength.stop_width))
+            audio = self._some(audio, stopped, 0.5)
         if self.rng.random() < min(1.0, 2 * strength.telephone_share):
             audio = self._some(audio, telephone(audio, coded=self.rng.random() < 0.8), 0.5)
         return audio, samples

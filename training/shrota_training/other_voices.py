@@ -22,6 +22,8 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from shrota_training.silence import trimmed
+
 RATE = 16_000
 LONGEST_S = 20.0
 AT_ONCE = 20
@@ -39,7 +41,7 @@ def festival_script(lines: Sequence[tuple[str, Path]], rng: random.Random) -> st
     for text, path in lines:
         steps += [
             f"(set! int_simple_params '((f0_mean {rng.uniform(85, 190):.0f}) (f0_std {rng.uniform(8, 28):.0f})))",
-            f"(Parameter.set 'Duration_Stretch {rng.uniform(0.85, 1.45):.2f})",
+            f"(Parameter.set 'Duration_Stretch {rng.uniform(0.6, 1.2):.2f})",
             f'(utt.save.wave (utt.synth (Utterance Text "{text}")) "{path}")',
         ]
     return "\n".join(steps) + "\n"
@@ -48,12 +50,15 @@ def festival_script(lines: Sequence[tuple[str, Path]], rng: random.Random) -> st
 def espeak_command(text: str, path: Path, rng: random.Random) -> list[str]:
     """Return the command that speaks a line into a file with one of the Hindi variants, at some pitch and tempo."""
     voice = "hi" + rng.choice(ESPEAK_VARIANTS)
-    pitch, words_per_minute = rng.randint(20, 80), rng.randint(120, 200)
+    pitch, words_per_minute = rng.randint(20, 80), rng.randint(140, 300)
     return ["espeak-ng", "-v", voice, "-p", str(pitch), "-s", str(words_per_minute), "-w", str(path), text]
 
 
 def read(path: Path) -> Speech | None:
-    """Return a file's speech at 16 kHz, at 0.7 of full scale; None if the voice said nothing or too much."""
+    """Return a file's speech at 16 kHz, at 0.7 of full scale, without the silence at its ends.
+
+    None if the voice said nothing or too much.
+    """
     if not path.exists() or path.stat().st_size == 0:
         return None
     audio, rate = soundfile.read(path, dtype="float32")
@@ -61,8 +66,7 @@ def read(path: Path) -> Speech | None:
     peak = float(np.abs(audio).max(initial=0.0))
     if not RATE * 0.3 < audio.size <= RATE * LONGEST_S or peak < 1e-3:
         return None
-    speech: Speech = (audio * (0.7 / peak) * 32767).round().astype(np.int16)
-    return speech
+    return trimmed((audio * (0.7 / peak) * 32767).round().astype(np.int16))
 
 
 def speak_with_festival(texts: Sequence[str], seed: int) -> list[Speech | None]:

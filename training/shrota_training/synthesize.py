@@ -23,6 +23,7 @@ from torch import multiprocessing
 from torch.nn import functional
 
 from shrota_training.command import require, run
+from shrota_training.silence import trimmed
 
 MAX_S = 20.0
 TOKEN_S = 0.07  # about how long a token sounds at speed 1
@@ -106,14 +107,17 @@ def two_thirds(audio: torch.Tensor) -> torch.Tensor:
 
 
 def int16_of(audio: torch.Tensor) -> NDArray[np.int16] | None:
-    """Return 24 kHz speech as int16 at 16 kHz, at 0.7 of full scale; None if it is empty, too long or not finite."""
+    """Return 24 kHz speech as int16 at 16 kHz, at 0.7 of full scale, without the silence at its ends.
+
+    None if it is empty, too long or not finite.
+    """
     if not 0 < len(audio) <= MAX_S * 24_000:
         return None
     speech = two_thirds(audio.float())
     peak = speech.abs().max()
     scaled = (speech * (0.7 / peak.clamp(min=1e-3)) * 32767).round().nan_to_num(0.0).to(torch.int16)
     whole = torch.cat([scaled, torch.isfinite(peak).to(torch.int16)[None]]).cpu().numpy()  # one copy, not two
-    return whole[:-1] if whole[-1] else None
+    return trimmed(whole[:-1]) if whole[-1] else None
 
 
 def work(worker: int, counter: Any, job: Work) -> None:

@@ -27,7 +27,6 @@ from shrota_training.recogniser import Recogniser, frames_of, greedy, losses_of
 
 WARM_UP = 0.04
 AGREE_STEPS = 8  # from one look at the clock to the next
-MASK_SHARE = 0.06
 MASK_FROM = 0.06  # masking begins when this share of the run is over: CTC must first leave its all-blank plateau
 PROFILE_WARM_UP, PROFILE_STEPS = 40, 10
 SHORT_UNTIL = 0.05  # until this share of the run, rows are at most 6 s long: alignment is found sooner in short ones
@@ -185,7 +184,7 @@ class Trainer:
                 )
             if machines.first:
                 say(f"going on from step {self.steps} of the run in {arguments.output}")
-        self.mask, self.no_mask = torch.tensor(MASK_SHARE, device=self.device), torch.tensor(0.0, device=self.device)
+        self.mask, self.no_mask = (torch.tensor(share, device=self.device) for share in (arguments.mask_share, 0.0))
         self.machines = machines
         self.gradients = Gradients(list(self.model.parameters()))
         recogniser = Recogniser(self.model, compiled=arguments.compile).train()
@@ -337,6 +336,7 @@ def main() -> None:
     parser.add_argument("--clean", action="store_true", help="little augmentation: no rooms, no telephones")
     parser.add_argument("--keep-extractor", action="store_true", help="do not train the convolutions on the waveform")
     parser.add_argument("--dropout", type=float, default=0.05, help="0 is much faster on a CPU")
+    parser.add_argument("--mask-share", type=float, default=0.06, help="of the frames that are hidden, in spans of ten")
     parser.add_argument("--average-steps", type=float, default=1000.0, help="steps that the saved weights average over")
     parser.add_argument("--middle-share", type=float, default=0.3, help="share of the loss that the middle layer has")
     parser.add_argument("--report-s", type=float, default=10.0)

@@ -20,6 +20,7 @@ def main() -> None:
     parser.add_argument("--phonemes", type=Path, required=True, help="Kokoro's vocab.json")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--phrases", type=int, help="only so many phrases, from the end of the list")
+    parser.add_argument("--speed", type=float, default=1.0, help="how much faster than the voices speak by themselves")
     parser.add_argument("--torch", action="store_true", help="speak with PyTorch, as for training")
     arguments = parser.parse_args()
     split = Split.load()
@@ -32,7 +33,7 @@ def main() -> None:
         for voice in split.voices:
             styles = load_voice(arguments.voices, voice)
             for number, (phrase, tokens) in enumerate(zip(tqdm(phrases, voice), spoken, strict=True)):
-                speech = to_speech_rate(kokoro.speak(tokens, styles[len(tokens)]))
+                speech = to_speech_rate(kokoro.speak(tokens, styles[len(tokens)], arguments.speed))
                 name = f"{voice}-{number:03}.wav"
                 soundfile.write(arguments.output / name, speech, SPEECH_RATE, subtype="PCM_16")
                 row = {"audio": name, "text": phrase, "voice": voice, "duration_s": len(speech) / SPEECH_RATE}

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +18,9 @@ from shrota_export.gate.thresholds import Thresholds
 from shrota_export.manifest import read_manifest
 from shrota_export.paths import MANIFEST
 from shrota_export.precision.kinds import Precision
+
+if TYPE_CHECKING:
+    from shrota_export.graph.engine import AcousticEngine
 
 
 @dataclass(frozen=True)
@@ -77,15 +81,18 @@ def pytorch_engine(checkpoint: str) -> Engine:
     Raises:
         CheckpointError: the checkpoint cannot be loaded.
     """
-    import torch  # noqa: PLC0415 - seconds
-
     from shrota_export.checkpoint import find_checkpoint  # noqa: PLC0415
     from shrota_export.graph.engine import AcousticEngine  # noqa: PLC0415
     from shrota_export.loading import load_feature_extractor, load_model  # noqa: PLC0415
 
     found = find_checkpoint(checkpoint)
     normalize = bool(load_feature_extractor(found).do_normalize)
-    module = AcousticEngine(load_model(found), normalize=normalize).eval()
+    return module_engine(AcousticEngine(load_model(found), normalize=normalize).eval())
+
+
+def module_engine(module: "AcousticEngine") -> Engine:
+    """An engine that is still a module of PyTorch's."""
+    import torch  # noqa: PLC0415 - seconds
 
     def run(audio: Floats, num_samples: Ints) -> tuple[Floats, Ints]:
         with torch.inference_mode():

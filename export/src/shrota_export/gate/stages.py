@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,16 +58,8 @@ def walk(stages: Sequence[Subject], speech: Sequence[Spoken], thresholds: Thresh
     """
     for before, after in itertools.pairwise(stages):
         changes = after.precision is not before.precision
-        yield Step(before, after, check(after, before, speech, thresholds if changes else same_precision(after)))
-
-
-def same_precision(stage: Subject) -> Thresholds:
-    """For a stage that must give what the one before it gives: in float32 but for rounding."""
-    defaults = Thresholds.of(stage.precision)
-    if stage.precision is not Precision.FP32:
-        return defaults
-    # the engine's contract with the checkpoint, of which PyTorch's own sums differ by as much alone as in a batch
-    return replace(defaults, invariance_largest=defaults.largest_difference)
+        limits = thresholds if changes else Thresholds.of(after.precision)
+        yield Step(before, after, check(after, before, speech, limits))
 
 
 def first_failure(steps: Sequence[Step]) -> Step | None:

@@ -17,7 +17,8 @@ from onnx import TensorProto
 from shrota_export.cli import export
 from shrota_export.engines import open_engine, run_rows
 from shrota_export.errors import GateError, GraphError, RepositoryError
-from shrota_export.gate import cases, check
+from shrota_export.gate import cases, check, open_subject
+from shrota_export.precision import graphs
 from shrota_export.precision.convert import convert
 from shrota_export.precision.emulation import emulate
 from shrota_export.precision.graphs import constants, float_tensors, layer_of
@@ -351,6 +352,24 @@ def test_the_search_keeps_what_ranges_did_not_catch(tmp_path: Path) -> None:
     content = json.loads((tmp_path / "graph.json").read_text(encoding="utf-8"))
     assert content["kept_in_float32"]["by_search"]["nodes"] == list(made.found.nodes)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["graph.json", "graph.onnx"]
+
+
+@pytest.mark.parametrize("precision", list(Precision))
+def test_graphs_that_do_not_fit_into_a_protobuf(
+    precision: Precision, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Above 2 GB the weights lie in a file of their own, for the gate's sessions, too; here already above 10 kB."""
+    monkeypatch.setattr(graphs, "LARGEST_PROTOBUF", 10_000)
+    source = load(tiny_graph())
+    reference = subject("float32", source)
+    made = make(source, reference, precision, speech())
+    write(made, tmp_path / "graph.onnx")
+    assert (tmp_path / "graph.onnx.data").stat().st_size > 10_000
+    opened = open_subject(tmp_path / "graph.onnx")
+    assert check(opened, reference, speech()).passed
+    broken = load(tiny_graph())
+    change_weight(broken, "/head/MatMul", lambda values: values * 2)
+    assert "/head/MatMul" in str(check(subject("broken", broken), reference, speech()).departure)
 
 
 def test_bad_input(speech: Path, tmp_path: Path) -> None:

@@ -4,8 +4,8 @@
 
 Parity: the float32 graph of the bundled checkpoint, converted as `shrota export precision` does it (ranges measured on
 `samples/`), through the gate on all utterances of the manifests. Speed: a checkpoint of IndicWav2Vec-Hindi's
-architecture with random weights, float32 and int8 in ONNX Runtime on two threads, taking turns on 10 s of noise, so that
-whatever else the machine does meets both; what counts is the median of the ratios of neighbours.
+architecture with random weights, float32 and int8 in ONNX Runtime on two threads, taking turns on 10 s of noise, so
+that whatever else the machine does meets both; what counts is the median of the ratios of neighbours.
 """
 
 import json

@@ -61,7 +61,7 @@ def save_graph(model: onnx.ModelProto, path: Path, data_name: str) -> list[Path]
 
 @contextmanager
 def session_source(model: onnx.ModelProto) -> Iterator[Path | bytes]:
-    """What ONNX Runtime opens a graph in memory from: its bytes, or above 2 GB a file that lives as long as the context.
+    """What ONNX Runtime opens a graph in memory from: its bytes; above 2 GB a file, which is gone after the context.
 
     Raises:
         OSError: the file cannot be written.

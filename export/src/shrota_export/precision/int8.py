@@ -29,7 +29,7 @@ from onnx import TensorProto, helper
 from shrota_export.precision.additions import Additions
 from shrota_export.precision.graphs import constants, name_nodes, replace_nodes, values_of
 from shrota_export.precision.int8_convolution import add_convolution, is_convolution
-from shrota_export.precision.int8_rows import CONTRIB, add_bound, add_factor, add_product, add_uint8
+from shrota_export.precision.int8_rows import CONTRIB, Rows, add_bound, add_factor, add_product, add_uint8
 from shrota_export.precision.mixed import check_is_float32
 
 
@@ -60,7 +60,8 @@ def to_int8(model: onnx.ModelProto, keep: Collection[str] = ()) -> onnx.ModelPro
                 add_uint8(added, source, add_factor(added, bound, f"{source}/factor"), f"{source}/uint8")
                 quantized.add(source)
             prefix = f"{node.name}/int8"
-            add_product(added, f"{source}/uint8", f"{source}/bound", values_of(weights[name]), prefix, target)
+            rows = Rows(f"{source}/uint8", f"{source}/bound")
+            add_product(added, rows, values_of(weights[name]), prefix, target)
         else:
             added.nodes.append(node)
     result = replace_nodes(model, added.nodes, added.constants.values())

@@ -7,7 +7,8 @@ other, are its row, with a scale of its own; so neither neighbours nor padding e
 - the first s frames of all rows do not overlap. They are the tensor itself, of another shape;
 - each of the k - s others is every s-th frame from some frame on, with the scale of its row.
 
-Only 8-bit copies are put together: in wav2vec 2.0's extractor (kernels 3 and 2, stride 2) a row is 1,536 or 1,024 bytes.
+Only 8-bit copies are put together: in wav2vec 2.0's extractor (kernels 3 and 2, stride 2) a row has 1,536 or 1,024
+bytes.
 """
 
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from shrota_export.precision.additions import Additions
-from shrota_export.precision.int8_rows import add_bound, add_factor, add_product, add_uint8
+from shrota_export.precision.int8_rows import Rows, add_bound, add_factor, add_product, add_uint8
 
 LEAST_ROW = 32
 """Numbers; quantising a shorter row costs more than its product (the first convolution's are 10 samples)."""
@@ -58,17 +59,23 @@ def add_convolution(added: Additions, node: onnx.NodeProto, kernels: NDArray[np.
     each = add_bound(added, frames, f"{prefix}/each")
 
     # the k-th frame of every row tells how many rows there are
-    last = [added.constant(f"int8/{kernel - 1}", [kernel - 1]), added.constant("int8/end", [2**62])]
-    count = added.node("Shape", [added.slice(each, f"{prefix}/last", *last, step)], f"{prefix}/count", start=1, end=2)
+    start, end = added.constant(f"int8/{kernel - 1}", [kernel - 1]), added.constant("int8/end", [2**62])
+    last = added.slice(each, f"{prefix}/last", start, end, step)
+    count = added.node("Shape", [last], f"{prefix}/count", start=1, end=2)
     used = added.node("Mul", [count, step], f"{prefix}/used")
-    first = [added.constant("int8/0", [0]), used, added.constant("int8/1", [1])]
+    first = (added.constant("int8/0", [0]), used, added.constant("int8/1", [1]))
     others = [
-        (added.constant(f"int8/{offset}", [offset]), added.node("Add", [used, f"int8/{offset}"], f"{prefix}/end{offset}"))
+        (
+            added.constant(f"int8/{offset}", [offset]),
+            added.node("Add", [used, f"int8/{offset}"], f"{prefix}/end{offset}"),
+        )
         for offset in range(stride, kernel)
     ]
 
     # largest magnitude of each row, [B, F, 1]
-    folded = _reshape(added, added.slice(each, f"{prefix}/each/first", *first), f"{prefix}/each/folded", [0, -1, stride])
+    folded = _reshape(
+        added, added.slice(each, f"{prefix}/each/first", *first), f"{prefix}/each/folded", [0, -1, stride]
+    )
     bounds = [added.reduction("ReduceMax", folded, f"{prefix}/bound0")]
     for start, end in others:
         bounds.append(added.slice(each, f"{prefix}/bound{len(bounds)}", start, end, step))
@@ -90,7 +97,7 @@ def add_convolution(added: Additions, node: onnx.NodeProto, kernels: NDArray[np.
     rows = added.node("Concat", parts, f"{prefix}/rows", axis=-1)
 
     matrix = kernels.transpose(2, 1, 0).reshape(kernel * channels, -1)
-    product = add_product(added, rows, bound, matrix, prefix, f"{prefix}/product")
+    product = add_product(added, Rows(rows, bound), matrix, prefix, f"{prefix}/product")
     if len(node.input) > 2 and node.input[2]:  # noqa: PLR2004 - the bias
         product = added.node("Add", [product, node.input[2]], f"{prefix}/biased")
     added.nodes.append(helper.make_node("Transpose", [product], node.output, name=f"{prefix}/back", perm=[0, 2, 1]))

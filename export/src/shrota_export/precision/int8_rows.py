@@ -1,5 +1,7 @@
 """Rows in 8 bits: their scales, their numbers, and their product with a matrix of weights."""
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,6 +22,13 @@ CONTRIB = "com.microsoft"
 """The domain of ONNX Runtime's own operators."""
 LEAST_MAGNITUDE = 1e-12
 """Of a row, so that silence is not divided by zero."""
+
+
+class Rows(NamedTuple):
+    """Names of two tensors: uint8 [..., K], and the largest magnitude of each row, [..., 1]."""
+
+    uint8: str
+    bound: str
 
 
 def add_bound(added: Additions, source: str, target: str) -> str:
@@ -45,15 +54,12 @@ def add_uint8(added: Additions, source: str, factor: str, target: str) -> str:
     return added.node("QuantizeLinear", [scaled, _one(added), _zero_point(added)], target)
 
 
-def add_product(
-    added: Additions, rows: str, bound: str, weight: NDArray[np.float32], prefix: str, target: str
-) -> str:
+def add_product(added: Additions, rows: Rows, weight: NDArray[np.float32], prefix: str, target: str) -> str:
     """The product of quantised rows and a matrix, scaled for each channel by the kernel itself, then for each row.
 
     Args:
         added: where to.
-        rows: uint8 [..., K].
-        bound: largest magnitude of each, [..., 1].
+        rows: [..., K].
         weight: [K, N].
         prefix: of the names.
         target: name of the result, [..., N].
@@ -63,9 +69,9 @@ def add_product(
     matrix = added.constant(f"{prefix}/weight", quantized)
     # for a row's bound of 1 the value of one unit of each output channel
     scale = added.constant(f"{prefix}/scale", (step / ROW_LEVELS).astype(np.float32))
-    inputs = [rows, matrix, _one(added), scale, _zero_point(added)]
+    inputs = [rows.uint8, matrix, _one(added), scale, _zero_point(added)]
     unscaled = added.node("MatMulIntegerToFloat", inputs, f"{prefix}/unscaled", domain=CONTRIB)
-    return added.node("Mul", [unscaled, bound], target)
+    return added.node("Mul", [unscaled, rows.bound], target)
 
 
 def _one(added: Additions) -> str:

@@ -163,6 +163,8 @@ def export_tensorrt_command(
         click.echo("compared with the float32 graph on speech: it passed (plan.json has the numbers)", err=True)
     else:
         click.echo(f"not compared with the float32 graph: {comparison['why']}", err=True)
+        if "graph" in comparison:
+            click.echo("the graph that it was built from was, and passed (plan.json has the numbers)", err=True)
 
 
 @export.command("random")

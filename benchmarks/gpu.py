@@ -40,7 +40,7 @@ from benchmarks.gpu_engines import (
     time_by_turns,
 )
 from benchmarks.gpu_page import markdown
-from benchmarks.gpu_triton import Load, make_repository, run_perf_analyzer, run_threads, served
+from benchmarks.gpu_triton import Load, check_provider, make_repository, run_perf_analyzer, run_threads, served
 from benchmarks.machine import processor
 from benchmarks.progress import say
 from scripts.command import run
@@ -241,6 +241,7 @@ def triton_step(model: Model, mode: str, order: "Order", folder: Path, left_s: f
     log = order.output.with_name(f"{order.output.name}-triton-{mode}.log")
     loads = []
     with served(repository, log, min(180.0, left_s)) as server:
+        check_provider(log, order.device)
         for concurrency in order.concurrencies:
             load = Load(server.grpc_url, order.seconds_of_audio, concurrency, LOAD_S)
             if order.perf_analyzer is not None:

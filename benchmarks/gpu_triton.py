@@ -48,6 +48,16 @@ def served(repository: Path, log: Path, timeout_s: float) -> TritonServer:
     return TritonServer(repository, models=[ENGINE], log_path=log, ready_timeout_s=timeout_s)
 
 
+def check_provider(log: Path, device: str) -> None:
+    """Raises :class:`ExportError` unless the engine, as the server's log has it, runs on the device."""
+    wanted = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}[device]
+    lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if ENGINE in line]
+    said = [line for line in lines if "ExecutionProvider" in line]
+    if not any(wanted in line for line in said):
+        last = " ".join(said[-1].split())[:300] if said else "nothing of its provider in the log"
+        raise ExportError(f"{ENGINE} does not run on the {device}: {last}")
+
+
 def write_input(path: Path, seconds: float) -> None:
     """One utterance as perf_analyzer's ``--input-data``."""
     audio, num_samples = batch_of(1, seconds)

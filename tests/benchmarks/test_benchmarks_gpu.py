@@ -13,7 +13,14 @@ from click.testing import CliRunner
 from benchmarks.gpu import Model, Order, Run, engines_step, gate_step, main, triton_step
 from benchmarks.gpu_engines import cuda_options, graph_precision
 from benchmarks.gpu_page import markdown
-from benchmarks.gpu_triton import Load, make_repository, perf_analyzer_command, read_report, run_perf_analyzer
+from benchmarks.gpu_triton import (
+    Load,
+    check_provider,
+    make_repository,
+    perf_analyzer_command,
+    read_report,
+    run_perf_analyzer,
+)
 from shrota_export.checkpoint import find_checkpoint
 from shrota_export.configuration import read_configuration
 from shrota_export.engines import make_batch
@@ -109,6 +116,8 @@ def test_load_through_triton(model: Model, tmp_path: Path) -> None:
     assert [load["concurrency"] for load in found["loads"]] == [1, 3]
     assert all(load["utterances_per_second"] > 1 and load["by"].startswith("threads") for load in found["loads"])
     assert not (tmp_path / "repository-fp32").exists()
+    with pytest.raises(ExportError, match=r"^acoustic_onnx does not run on the cuda: .*CPUExecutionProvider"):
+        check_provider(tmp_path / "gpu-triton-fp32.log", "cuda")
 
 
 def test_perf_analyzer_s_report(tmp_path: Path) -> None:

@@ -14,183 +14,35 @@ It needs no network. ``OUTPUT.json`` is written after each step, ``OUTPUT.md`` w
 on a processor, with ``--layers 1 --hidden-size 64 --heads 4 --conv-dim 32`` in a minute.
 """
 
-import copy
-import json
 import shutil
-import sys
 import tempfile
-import time
 from collections.abc import Callable
-from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import click
 import torch
 
-from benchmarks.gpu_engines import (
-    CPU_MODES,
-    MODES,
-    OnnxEngine,
-    TorchEngine,
-    as_engine,
-    batch_of,
-    graph_precision,
-    time_by_turns,
-)
+from benchmarks.gpu_engines import CPU_MODES, MODES, OnnxEngine, as_engine, batch_of, graph_precision, time_by_turns
+from benchmarks.gpu_model import Model
 from benchmarks.gpu_page import markdown
+from benchmarks.gpu_run import LEAST_S, Run
 from benchmarks.gpu_triton import Load, check_provider, make_repository, run_perf_analyzer, run_threads, served
-from benchmarks.machine import processor
 from benchmarks.progress import say
 from scripts.command import run
 from scripts.repository import ROOT
-from shrota_client.gpu import find_gpu
-from shrota_export.checkpoint import Checkpoint, find_checkpoint
+from shrota_export.checkpoint import find_checkpoint
 from shrota_export.errors import ExportError, GateSettingError
-from shrota_export.exporters import Exporter, export_graph
-from shrota_export.gate import Spoken, Subject, Thresholds, check, read_speech
-from shrota_export.graph.engine import AcousticEngine
-from shrota_export.loading import load_feature_extractor, load_model, load_tokenizer
-from shrota_export.manifest import now
-from shrota_export.precision.convert import convert
-from shrota_export.precision.graphs import load_graph, save_graph
+from shrota_export.gate import Thresholds, check
 from shrota_export.precision.kinds import Precision
-from shrota_export.precision.ranges import measure_ranges
 from shrota_export.random_checkpoint import Shape, write_random_checkpoint
-from shrota_export.vocabulary import read_vocabulary
 
 BUNDLED = ROOT / "models" / "hindi-small"
 SAMPLES = ROOT / "samples" / "manifest.jsonl"
-LIBRARIES = ("torch", "transformers", "onnx", "onnxruntime-gpu", "onnxruntime", "nvidia-pytriton", "numpy")
-LEAST_S = 15
-"""A step is not begun with less left."""
 MEASURE_S = 4.0
 """Of one batch size in ONNX Runtime and PyTorch, all engines together."""
 LOAD_S = 8.0
 """Of one concurrency on Triton."""
-
-
-class Model:
-    """A checkpoint, its PyTorch engine and its graphs."""
-
-    def __init__(self, name: str, checkpoint: Checkpoint, folder: Path, speech: Path) -> None:
-        self.name = name
-        self._folder = folder
-        self._speech = speech
-        model = load_model(checkpoint)
-        self.vocabulary = read_vocabulary(checkpoint.name, load_tokenizer(checkpoint), model.config.vocab_size)
-        self._module = AcousticEngine(model, normalize=bool(load_feature_extractor(checkpoint).do_normalize)).eval()
-        self._rate = checkpoint.sample_rate
-        self._ranges: dict[str, float] | None = None
-        self.notes: list[str] = []
-
-    def torch_engine(self, mode: str, device: str, attention: str = "eager") -> TorchEngine:
-        """A copy on the device."""
-        module = copy.deepcopy(self._module)
-        for layer in module.modules():
-            if hasattr(layer, "config") and hasattr(layer.config, "_attn_implementation"):
-                layer.config._attn_implementation = attention  # noqa: SLF001 - as transformers' own setter does
-        return TorchEngine(module, mode, device)
-
-    def graph(self, precision: Precision, *, float32_convolutions: bool = False) -> Path:
-        """The file of a graph, made when it is first asked for."""
-        suffix = "-float32-convolutions" if float32_convolutions else ""
-        path = self._folder / f"{self.name}-{precision}{suffix}.onnx"
-        if path.is_file():
-            return path
-        if precision is Precision.FP32:
-            model = export_graph(self._module, self._folder / "exported.onnx", Exporter.TORCHSCRIPT)
-        else:
-            source = load_graph(self.graph(Precision.FP32))
-            if precision is Precision.FP16 and self._ranges is None:
-                self._ranges = measure_ranges(source, self.speech()[:1])
-            keep = [node.name for node in source.graph.node if node.op_type == "Conv"] if float32_convolutions else []
-            model = convert(source, precision, self._ranges or {}, keep)
-        save_graph(model, path, f"{path.name}.data")
-        return path
-
-    def graph_that_runs(self, mode: str, device: str) -> Path:
-        """As :meth:`graph`; where the provider has no bfloat16 convolution, with float32 ones."""
-        precision = graph_precision(mode)
-        path = self.graph(precision)
-        if precision is not Precision.BF16:
-            return path
-        try:
-            OnnxEngine(path, mode, device)(*batch_of(1, 1.0))
-        except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no base class but Exception
-            note = f"bf16 with float32 convolutions: {' '.join(str(error).split())[:160]}"
-            self.notes += [] if note in self.notes else [note]
-            return self.graph(precision, float32_convolutions=True)
-        return path
-
-    def speech(self) -> list[Spoken]:
-        """All utterances of the manifest."""
-        return read_speech(self._speech, self.subject("", lambda audio, _: (audio, audio), Precision.FP32))
-
-    def subject(self, name: str, engine: Any, precision: Precision) -> Subject:
-        """For the gate."""
-        return Subject(name, engine, precision, vocabulary=self.vocabulary, sample_rate=self._rate)
-
-
-class Run:
-    """The steps, their results, and the time that is left."""
-
-    def __init__(self, output: Path, device: str, limit_s: float) -> None:
-        self.device = device
-        self._output = output
-        self._end = time.monotonic() + limit_s
-        self.results: dict[str, Any] = {"date": now(), "machine": describe_machine(), "device": device, "steps": {}}
-
-    @property
-    def left_s(self) -> float:
-        """Seconds until the end."""
-        return self._end - time.monotonic()
-
-    def step(self, name: str, work: Callable[[], dict[str, Any]], least_s: float = LEAST_S) -> dict[str, Any]:
-        """Runs one, keeps what it gives or why it gives nothing, and writes everything."""
-        if self.left_s < least_s:
-            found: dict[str, Any] = {"left_out": f"{max(0.0, self.left_s):.0f} s left"}
-        else:
-            say(f"{name} ({self.left_s:.0f} s left)")
-            started = time.monotonic()
-            try:
-                found = work()
-            except Exception as error:  # noqa: BLE001 - the other steps still count
-                found = {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:400]}"}
-                say(f"  {found['error']}")
-            found["seconds"] = time.monotonic() - started
-        if self.device == "cuda":
-            torch.cuda.empty_cache()
-        self.results["steps"][name] = found
-        self.write()
-        return found
-
-    def write(self) -> None:
-        """Both files, whole."""
-        self._output.parent.mkdir(parents=True, exist_ok=True)
-        for suffix, text in ((".json", json.dumps(self.results, indent=1) + "\n"), (".md", markdown(self.results))):
-            staged = self._output.with_suffix(f"{suffix}.part")
-            staged.write_text(text, encoding="utf-8")
-            staged.replace(self._output.with_suffix(suffix))
-
-
-def describe_machine() -> dict[str, Any]:
-    """GPU, driver, processor, versions."""
-    versions = {}
-    for name in LIBRARIES:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    gpu = find_gpu()
-    return {
-        "gpu": asdict(gpu) if gpu else None,
-        "cuda": torch.version.cuda,
-        "processor": processor(),
-        "python": sys.version.split()[0],
-        "versions": versions,
-    }
 
 
 def gate_step(model: Model, mode: str, device: str) -> dict[str, Any]:

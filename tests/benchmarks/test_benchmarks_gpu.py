@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from benchmarks.gpu import Model, Order, Run, engines_step, gate_step, main, triton_step
+from benchmarks.gpu import Order, engines_step, gate_step, main, triton_step
 from benchmarks.gpu_engines import cuda_options, graph_precision
+from benchmarks.gpu_model import Model
 from benchmarks.gpu_page import markdown
+from benchmarks.gpu_run import Run
 from benchmarks.gpu_triton import (
     Load,
     check_provider,

@@ -1,5 +1,6 @@
 """``shrota export``: checkpoint to model repository."""
 
+import os
 from pathlib import Path
 
 import click
@@ -56,6 +57,8 @@ def export_onnx_command(
         click.echo(f"{checkpoint} is already exported to {repository} (--force repeats it)", err=True)
         return
     click.echo(f"export {checkpoint} to {repository}", err=True)
+    # read when PyTorch is loaded: its threads would spin between runs, while ONNX Runtime needs the processors
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from shrota_export.onnx_export import export_onnx  # noqa: PLC0415 - PyTorch takes seconds
 
     result = export_onnx(found, repository, speech, settings)

@@ -1,8 +1,20 @@
 """A language model without some of its words."""
 
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
+
+
+def n_grams(lines: Iterable[str]) -> Iterator[tuple[int, tuple[str, ...], str]]:
+    """The n-grams of an ARPA file in its order: how many words, the words, and the line without its end."""
+    order = 0
+    for line in lines:
+        if line.startswith("\\"):
+            name = line.strip()
+            order = int(name[1 : -len("-grams:")]) if name.endswith("-grams:") else 0
+        elif order and line.strip():
+            text = line.rstrip("\n")
+            yield order, tuple(text.split("\t")[1].split(" ")), text
 
 
 def without(arpa: str, words: Collection[str]) -> str:
@@ -12,14 +24,10 @@ def without(arpa: str, words: Collection[str]) -> str:
     """
     unwanted = frozenset(words)
     sections: dict[int, list[str]] = {}
-    order = 0
-    for line in arpa.split("\n"):
-        if line.startswith("\\"):
-            order = int(line[1 : -len("-grams:")]) if line.endswith("-grams:") else 0
-            if order:
-                sections[order] = []
-        elif order and line and unwanted.isdisjoint(line.split("\t")[1].split(" ")):
-            sections[order].append(line)
+    for order, spoken, line in n_grams(arpa.split("\n")):
+        kept = sections.setdefault(order, [])
+        if unwanted.isdisjoint(spoken):
+            kept.append(line)
     parts = ["\\data\\", *(f"ngram {order}={len(lines)}" for order, lines in sections.items()), ""]
     for order, lines in sections.items():
         parts += [f"\\{order}-grams:", *lines, ""]

@@ -93,16 +93,19 @@ def costs_beside(engine_ms: Sequence[float], costs: Mapping[int, Sequence[float]
     """Of the costs of each width in each round, and of the engine's in the same rounds, in ms per s of audio."""
     unit = "ms per s of audio"
     figures = [Figure("the large engine", statistics.median(engine_ms), unit, note=spread(engine_ms))]
-    for width in costs:
-        name = "greedy" if width == 1 else f"beam of {width}"
-        figures.append(Figure(name, statistics.median(costs[width]), unit, note=spread(costs[width])))
+    figures += [
+        Figure(name_of(width), statistics.median(cost), unit, note=spread(cost)) for width, cost in costs.items()
+    ]
     for width, bar in ((1, GREEDY_BAR), (32, BEAM_BAR)):
         shares = [100 * cost / alone for cost, alone in zip(costs[width], engine_ms, strict=True)]
-        name = "greedy" if width == 1 else f"beam of {width}"
-        figures.append(
-            at_most(f"{name} over the large engine", statistics.median(shares), bar, "%", note=spread(shares))
-        )
+        name = f"{name_of(width)} over the large engine"
+        figures.append(at_most(name, statistics.median(shares), bar, "%", note=spread(shares)))
     return figures
+
+
+def name_of(width: int) -> str:
+    """What a beam of this width is called."""
+    return "greedy" if width == 1 else f"beam of {width}"
 
 
 def concurrency(name: str, send: Callable[[LogProbs], object], pieces: Sequence[LogProbs], rounds: int) -> list[Figure]:

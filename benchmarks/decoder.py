@@ -5,8 +5,9 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from tritonclient.grpc import InferenceServerClient, InferInput
+from tritonclient.grpc import InferenceServerClient
 
+from benchmarks.beams import sender
 from benchmarks.metrics import differences, read_metrics
 from benchmarks.overhead import seconds
 from benchmarks.result import Figure, Result
@@ -83,15 +84,12 @@ def time_of_loading(grpc_url: str) -> list[float]:
 
     The defaults are loaded in each process from the start; which process is asked is Triton's choice.
     """
-    log_probs = InferInput("LOG_PROBS", [1, 1, 68], "FP32")
-    log_probs.set_data_from_numpy(np.full((1, 1, 68), -np.log(68), np.float32))
-    duration = InferInput("DURATION", [1, 1], "FP32")
-    duration.set_data_from_numpy(np.array([[0.02]], np.float32))
+    frame = np.full((1, 68), -np.log(68), np.float32)
     longer_s = []
     with InferenceServerClient(grpc_url) as client:
+        usual = sender(client, {"beam_width": 2})
         for number in range(LOADS):
-            ask = partial(client.infer, "ctc_decoder", [log_probs, duration])
-            usual_s = seconds(partial(ask, parameters={"beam_width": 2}))
-            new = {"beam_width": 2, "lm_weight": f"{1 + number / 100}"}
-            longer_s.append(seconds(partial(ask, parameters=new)) - usual_s)
+            new = sender(client, {"beam_width": 2, "lm_weight": f"{1 + number / 100}"})
+            usual_s = seconds(partial(usual, frame))
+            longer_s.append(seconds(partial(new, frame)) - usual_s)
     return sorted(longer_s)

@@ -83,18 +83,19 @@ class Bench:
 
     async def hotwords(self, utterances: Sequence[UtteranceLogProbs]) -> Words:
         """The hotwords of a set, without those that the checkpoint's letters cannot spell."""
-        references = [normalize(each.utterance.text or "") for each in utterances]
-        frame = LogProbs(utterances[0].log_probs.values[:1], utterances[0].log_probs.duration)
-        rare = rare_words(references, self.lexicon)
-        said = [word for word in rare if await self._can_spell(word, frame)]
+        references = references_of(utterances)
+        said = await self._spellable(rare_words(references, self.lexicon), utterances)
         return Words(said, words_not_said(references, self.lexicon, len(said)))
 
     async def names(self, utterances: Sequence[UtteranceLogProbs]) -> Words:
         """The names of our list, without those that the checkpoint's letters cannot spell."""
+        said, not_said = split_names(references_of(utterances))
+        return Words(await self._spellable(said, utterances), await self._spellable(not_said, utterances))
+
+    async def _spellable(self, words: Sequence[str], utterances: Sequence[UtteranceLogProbs]) -> list[str]:
+        """Those that the server takes as hotwords; one frame of speech is enough to ask."""
         frame = LogProbs(utterances[0].log_probs.values[:1], utterances[0].log_probs.duration)
-        lists = split_names(normalize(each.utterance.text or "") for each in utterances)
-        said, not_said = [[name for name in names if await self._can_spell(name, frame)] for names in lists]
-        return Words(said, not_said)
+        return [word for word in words if await self._can_spell(word, frame)]
 
     async def _can_spell(self, word: str, frame: LogProbs) -> bool:
         try:
@@ -159,6 +160,11 @@ class Bench:
                 if not name.endswith(", hotwords")
             },
         }
+
+
+def references_of(utterances: Sequence[UtteranceLogProbs]) -> list[str]:
+    """What is said in each, normalised."""
+    return [normalize(each.utterance.text or "") for each in utterances]
 
 
 def name_of(manifest: Path) -> str:

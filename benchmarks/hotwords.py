@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.arpa import n_grams
 from shrota_client.bootstrap import interval
 from shrota_client.score import Score
 
@@ -30,18 +31,14 @@ class Lexicon:
         Raises:
             OSError: There is none.
         """
-        words: list[str] = []
+        words: set[str] = set()
         seen: set[str] = set()
-        section = ""
         with arpa.open(encoding="utf-8") as lines:
-            for line in lines:
-                fields = line.rstrip("\n").split("\t")
-                if line.startswith("\\"):
-                    section = line.strip()
-                elif len(fields) > 1 and section == "\\1-grams:":
-                    words.append(fields[1])
-                elif len(fields) > 1 and section == "\\2-grams:":
-                    seen.update(fields[1].split(" "))
+            for order, spoken, _ in n_grams(lines):
+                if order == 1:
+                    words.update(spoken)
+                elif order == 2:
+                    seen.update(spoken)
         return cls(frozenset(words) - {"<s>", "</s>", "<unk>"}, frozenset(seen))
 
 

@@ -19,11 +19,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from shrota_client import AsyncClient, Client, cli
+from shrota_client import AsyncClient, Client, RequestError, cli
 from shrota_client.commands.options import parse_parameter
 from shrota_client.commands.transcribe import transcribe
 from shrota_client.failures import NO_CONNECTION, Failure, error_of
-from shrota_decoder.parameters import Limits, Parameters, read_parameters
+from shrota_decoder.parameters import Limits, Parameters, check_names, read_parameters
 from shrota_testing import fake_triton
 from shrota_testing.fake_triton import Answer, FakeTriton, Seen, serve
 
@@ -195,6 +195,15 @@ def test_a_server_that_has_answered_is_not_given_up(
     assert [line.split(":")[0] for line in others] == ["  1.wav", "  2.wav", "  3.wav"]
 
 
+def test_what_all_files_fail_for_is_said_once(shrota: Shrota, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: object) -> None:
+        raise RequestError("unknown request parameter 'beamwidth'")
+
+    monkeypatch.setattr(AsyncClient, "transcribe", fail)
+    assert shrota("transcribe", "1.wav", "2.wav", "3.wav") == 1
+    assert shrota.err == "shrota: error: all 3 files failed: unknown request parameter 'beamwidth'\n"
+
+
 def test_without_a_server_files_that_failed_before_are_still_said(shrota: Shrota, folder: Path) -> None:
     assert shrota("transcribe", "missing.wav", "1.wav", "2.wav", "--server", "127.0.0.1:9") == 1
     first, missing, last = shrota.err.splitlines()
@@ -214,11 +223,12 @@ def test_examples_are_what_the_server_of_this_repository_takes() -> None:
     assert engines
     assert all((root / "model_repository" / engine / "config.pbtxt").is_file() for engine in engines)
     pairs = [pair for text in texts for pair in re.findall(r"(?:-p |such as )(\w+=\w+)", text)]
-    objects = [each for text in texts for each in re.findall(r"\{\"\w+\": [^{}]*\}(?=`|\))", text)]
+    objects = [each for text in texts for each in re.findall(r"\{\"(?!audio)\w+\": [^{}]*\}(?=`|\))", text)]
     assert pairs
     assert objects
     for parameters in [dict(map(parse_parameter, pairs)), *map(json.loads, objects)]:
         read_parameters(parameters, Parameters(beam_width=32), Limits())
+        check_names(parameters, ())
 
 
 @pytest.mark.parametrize(
@@ -334,6 +344,15 @@ def test_json_shows_the_alternatives(
             ["--beam-width", "2", "-p", "beam_width=2"],
             "beam_width is given twice, as a request parameter and for the decoder: give it once",
         ),
+        (["--hotword-weight", "5"], "hotword_weight has no effect without hotwords: give some, or no hotword_weight"),
+        (
+            ["--beam-width", "1", "-p", "lm_weight=0.5"],
+            "lm_weight has no effect on greedy decoding: raise beam_width, or give no lm_weight",
+        ),
+        (
+            ["--lm-weight", "0", "--word-score", "2"],
+            "word_score has no effect with lm_weight 0: give lm_weight above 0, or no word_score",
+        ),
     ],
 )
 @pytest.mark.parametrize("command", [["transcribe", "1.wav"], ["score", "set.jsonl"]])
@@ -354,7 +373,7 @@ def test_options_of_the_decoder_that_are_no_numbers(shrota: Shrota, server: str,
 
 
 @pytest.mark.parametrize("output_format", ["srt", "vtt"])
-@pytest.mark.parametrize("option", [["--no-words"], ["-p", "words=false"]])
+@pytest.mark.parametrize("option", [["--no-words"], ["-p", "words=false"], ["-p", "words=False"], ["-p", "words=0"]])
 @pytest.mark.usefixtures("server", "folder")
 def test_subtitles_need_the_times_of_words(
     shrota: Shrota, fake: FakeTriton, output_format: str, option: list[str]
@@ -366,6 +385,26 @@ def test_subtitles_need_the_times_of_words(
     )
     assert fake.seen == []
     assert not Path("out.srt").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["-f", "srt"], True),
+        (["-f", "vtt", "--words"], True),
+        (["-f", "srt", "-p", "words=1"], 1),
+        (["-f", "json", "--words"], True),
+        (["-f", "json", "--no-words"], False),
+        (["-f", "json"], None),
+    ],
+)
+@pytest.mark.usefixtures("server", "folder")
+def test_words_are_asked_for_where_they_are_needed_or_wanted(
+    shrota: Shrota, fake: FakeTriton, arguments: list[str], words: object
+) -> None:
+    """The server may be set up to answer none."""
+    assert shrota("transcribe", "1.wav", *arguments) == 0
+    assert fake.seen[0].parameters.get("words") == words
 
 
 def test_subtitles_into_a_folder(shrota: Shrota, server: str, folder: Path) -> None:
@@ -425,7 +464,7 @@ def test_transcripts_that_do_not_cover_the_manifest(shrota: Shrota, folder: Path
         (["--server", "127.0.0.1:9"], "--server"),
         (["-p", "beam_width=8"], "--parameter"),
         (["--hotword", "राम"], "--hotword"),
-        (["--no-words"], "--no-words"),
+        (["--no-words"], "--words/--no-words"),
     ],
 )
 def test_options_of_a_server_and_transcripts_exclude_each_other(

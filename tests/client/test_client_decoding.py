@@ -153,6 +153,40 @@ def test_a_setting_said_twice_is_refused() -> None:
         sent({}, Decoding(), {"beam_width": 2}, Decoding(beam_width=2))
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"beam_width": 1, "lm_weight": 0.5},
+            "lm_weight has no effect on greedy decoding: raise beam_width, or give no lm_weight",
+        ),
+        ({"beam_width": 1, "word_score": -1}, "word_score has no effect on greedy decoding"),
+        ({"beam_width": 1, "hotwords": ["राम"]}, "hotwords has no effect on greedy decoding"),
+        ({"lm_weight": 0, "word_score": 1.5}, "word_score has no effect with lm_weight 0: give lm_weight above 0"),
+        ({"beam_width": 8, "hotword_weight": 5}, "hotword_weight has no effect without hotwords: give some"),
+    ],
+)
+def test_settings_without_effect_are_refused_before_anything_is_sent(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ParameterError, match=f"^{re.escape(message)}"):
+        sent({}, Decoding(), None, Decoding(**settings))
+    with pytest.raises(ParameterError, match=f"^{re.escape(message)}"):
+        sent({}, Decoding(**settings), None, Decoding(words=False))
+
+
+def test_settings_that_ask_for_nothing_or_that_the_server_may_use_are_sent() -> None:
+    for settings in (
+        {"beam_width": 1, "lm_weight": 0, "word_score": 0, "hotwords": [], "hotword_weight": 5},
+        {"lm_weight": 0.5, "word_score": 1.5},  # its beam may be wide by itself
+        {"word_score": 1.5, "hotword_weight": 0},
+    ):
+        decoding = Decoding(**settings)
+        assert sent({}, decoding, None, None) == decoding.parameters()
+    # what a client says for all its calls may have its effect in some of them
+    assert sent({}, Decoding(hotword_weight=5), None, Decoding(hotwords=["राम"]))["hotword_weight"] == 5
+    assert sent({"hotwords": "राम"}, Decoding(hotword_weight=5), None, None)["hotwords"] == "राम"
+    assert sent({}, Decoding(lm_weight=0, word_score=0), {"word_score": "1"}, Decoding(lm_weight=1))["lm_weight"] == 1
+
+
 def test_what_triton_cannot_carry_is_refused_before_anything_is_sent() -> None:
     with pytest.raises(ParameterError, match="'beam_width' does not fit into 64 bits"):
         Client(decoding=Decoding(beam_width=2**63))

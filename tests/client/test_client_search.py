@@ -94,7 +94,8 @@ def test_a_range_that_is_none(text: str, message: str) -> None:
 
 def test_the_weight_of_the_model_begins_above_zero() -> None:
     with pytest.raises(
-        ParameterError, match="lm_weight begins at 0: begin above 0; without the language model is tried in any case"
+        ParameterError,
+        match=r"lm_weight begins at 0: begin at 0\.01 or more; without the language model is tried in any case",
     ):
         Space(Range(0, 1, 0.5))
 

@@ -73,6 +73,10 @@ BAD_PARAMETERS: dict[str, tuple[dict[str, Any], str]] = {
     "engine a number": ({"engine": 7}, "engine"),
     "beam_width 0": ({"beam_width": 0}, "beam_width"),
     "hotwords without a beam": ({"hotwords": "राम"}, "beam_width"),
+    "hotword_weight without hotwords": ({"beam_width": 8, "hotword_weight": 5}, "no effect without `hotwords`"),
+    "word_score without a model": ({"beam_width": 8, "lm_weight": 0, "word_score": 1}, "`word_score` has no effect"),
+    "lm_weight below a hundredth": ({"beam_width": 8, "lm_weight": 0.004}, "`lm_weight` is rounded to hundredths"),
+    "a misspelt name": ({"beamwidth": 8}, "unknown request parameter 'beamwidth': it must be one of engine, "),
     "n_best a word": ({"n_best": "many"}, "n_best"),
 }
 

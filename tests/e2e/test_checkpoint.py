@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from difflib import SequenceMatcher
 from pathlib import Path
 
 import numpy as np
@@ -111,3 +112,30 @@ def test_words_of_long_audio_lie_in_order_within_it(small_server: TritonServer, 
     assert edges[-1] <= transcript.duration
     assert transcript.duration == pytest.approx(122.25)
     assert edges[-1] > transcript.duration - 5
+
+
+@pytest.mark.parametrize("beam_width", [1, 50])
+def test_words_have_the_times_across_windows_that_they_have_alone(small_server: TritonServer, beam_width: int) -> None:
+    """Sentences one behind the other, many windows long: each word is where its own recording says, to some frames."""
+    sentences = [read_audio(ROOT / "samples" / f"sentence-{number}.wav") for number in (1, 2, 3, 4)]
+    with Client(small_server.grpc_url, parameters={"beam_width": beam_width}) as client:
+        alone = [client.transcribe(audio).words for audio in sentences]
+        joined = client.transcribe(np.concatenate(sentences * 5))
+    assert joined.duration > 80
+    starts = np.cumsum([0, *(audio.size for audio in sentences * 5)]) / RATE
+    expected = [
+        (word.word, word.start + start, word.end + start)
+        for start, words in zip(starts, alone * 5, strict=False)
+        for word in words
+    ]
+    heard = [(word.word, word.start, word.end) for word in joined.words]
+    matcher = SequenceMatcher(None, [each[0] for each in expected], [each[0] for each in heard], autojunk=False)
+    pairs = [
+        (expected[block.a + index], heard[block.b + index])
+        for block in matcher.get_matching_blocks()
+        for index in range(block.size)
+    ]
+    # another window may change a word here and there
+    assert len(pairs) > 0.9 * len(expected)
+    for own, found in pairs:
+        np.testing.assert_allclose(found[1:], own[1:], rtol=0, atol=0.1)

@@ -246,7 +246,7 @@ def test_recordings_that_fail_are_named_and_nothing_is_tuned_without_them(
         ('{"audio": "a.wav", "text": "।"}', [], "has a word: write what is said in the audio"),
         ('{"audio": "a.wav", "text": "क"}', ["--beam-width", "1"], "give 2 or more"),
         ('{"audio": "a.wav", "text": "क"}', ["--lm-weight", "0:1"], "write LOW:HIGH:STEP"),
-        ('{"audio": "a.wav", "text": "क"}', ["--lm-weight", "0:1:0.1"], "begin above 0"),
+        ('{"audio": "a.wav", "text": "क"}', ["--lm-weight", "0:1:0.1"], "begin at 0.01 or more"),
         (
             '{"audio": "a.wav", "text": "क"}',
             ["-p", "lm_weight=1"],

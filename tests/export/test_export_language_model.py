@@ -20,6 +20,7 @@ from shrota_decoder.settings import read_settings
 from shrota_decoder.vocabulary import Vocabulary
 from shrota_export.cli import export
 from shrota_export.errors import LanguageModelError, RepositoryError
+from shrota_export.kenlm import PARAMETERS_OFFSET
 from shrota_testing.checkpoints import describe
 from shrota_testing.files import snapshot
 from shrota_testing.language_models import BINARY_WORDS, arpa, write_arpa, write_binary
@@ -35,9 +36,9 @@ def exported(tmp_path: Path) -> Path:
     return make_repository(tmp_path / "model_repository")
 
 
-def install(file: Path, repository: Path) -> None:
+def install(file: Path, repository: Path, *options: str) -> None:
     """Runs ``shrota export lm`` in this process."""
-    export.main(["lm", str(file), "--repository", str(repository)], standalone_mode=False)
+    export.main(["lm", str(file), "--repository", str(repository), *options], standalone_mode=False)
 
 
 def installed(repository: Path) -> dict[str, str]:
@@ -90,6 +91,79 @@ def test_words_that_cannot_be_heard_are_left_out_and_counted(
     install(write_arpa(tmp_path / "lm.arpa", {**WORDS, "\u0958लम": -1.0, "Delhi": -1.0}), exported)
     assert installed(exported)["lm.words"] == "काम\nक\u093cलम\n"
     assert "2 words; 2 others cannot be spelled with the tokens (\u0958लम, Delhi)" in capsys.readouterr().err
+
+
+def test_words_of_an_arpa_file_are_written_in_the_form_of_unicode_that_the_tokens_have(
+    exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A letter with a nukta may be one character in a text, and is two tokens here; the n-grams follow."""
+    text = arpa({"काम": -1.0, "ब\u095dती": -2.0}).replace("<s> </s>", "ब\u095dती काम")
+    source = tmp_path / "lm.arpa"
+    source.write_text(text, encoding="utf-8")
+    install(source, exported)
+    written = text.replace("\u095d", "ढ\u093c")
+    assert installed(exported) == {"lm.arpa": written, "lm.words": "काम\nबढ\u093cती\n"}
+    assert "2 words; 1 of them written in the tokens' form of Unicode" in capsys.readouterr().err
+    load(exported)
+
+
+def test_a_word_that_is_there_in_both_forms_stays_as_it_is(exported: Path, tmp_path: Path) -> None:
+    text = arpa({"क\u093cलम": -1.0, "\u0958लम": -2.0})
+    source = tmp_path / "lm.arpa"
+    source.write_text(text, encoding="utf-8")
+    install(source, exported)
+    assert installed(exported) == {"lm.arpa": text, "lm.words": "क\u093cलम\n"}
+
+
+def without_words(binary: Path) -> Path:
+    """A binary as ``build_binary -v`` writes it: the words behind the n-grams are missing, and the head says so."""
+    content = bytearray(binary.read_bytes())
+    has_words = PARAMETERS_OFFSET + 12
+    assert content[has_words] == 1
+    content[has_words] = 0
+    binary.write_bytes(content[: content.rindex(b"<unk>\0")])
+    return binary
+
+
+def test_a_binary_without_its_words_needs_a_list_of_them(
+    exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    binary = without_words(write_binary(tmp_path / "lm.binary"))
+    with pytest.raises(LanguageModelError, match=r"does not hold its words: give a list of them.* with --words FILE"):
+        install(binary, exported)
+    assert installed(exported) == {}
+    lexicon = tmp_path / "lexicon.lst"
+    lines = ["नाम\tन ा म |", "काम\tक ा म |", "", "<unk>", "काम", "ब\u095dती\tब \u095d त ी |", ""]
+    lexicon.write_text("\n".join(lines), encoding="utf-8")
+    install(binary, exported, "--words", str(lexicon))
+    assert installed(exported) == {"lm.binary": str(binary.stat().st_size), "lm.words": "नाम\nकाम\n"}
+    assert capsys.readouterr().err.endswith(
+        "2 words; 1 others cannot be spelled with the tokens (ब\u095dती); "
+        "1 of these could in another form of Unicode: install the ARPA file instead\n"
+    )
+    load(exported)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "words': it cannot be read .No such file or directory.: check the path"),
+        (b"\n \n", "words': it has no words: write one on each line"),
+        (b"\xff\n", "words': its word .* is not UTF-8"),
+    ],
+)
+def test_a_list_that_is_none(exported: Path, tmp_path: Path, content: bytes | None, message: str) -> None:
+    binary, listed = without_words(write_binary(tmp_path / "lm.binary")), tmp_path / "words"
+    if content is not None:
+        listed.write_bytes(content)
+    with pytest.raises(LanguageModelError, match=message):
+        install(binary, exported, "--words", str(listed))
+
+
+def test_a_list_for_a_model_that_holds_its_words_is_refused(exported: Path, tmp_path: Path) -> None:
+    for model in (write_binary(tmp_path / "lm.binary"), write_arpa(tmp_path / "lm.arpa", WORDS)):
+        with pytest.raises(LanguageModelError, match="it holds its own words: leave out --words"):
+            install(model, exported, "--words", str(tmp_path / "words"))
 
 
 def test_tokens_may_be_of_several_letters(exported: Path, tmp_path: Path) -> None:

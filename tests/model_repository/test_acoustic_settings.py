@@ -9,7 +9,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from shrota_acoustic.errors import InvalidRequestError, SettingsError
-from shrota_acoustic.requests import RequestParameters, read_parameters
+from shrota_acoustic.requests import NAMES, OF_DECODER, RequestParameters, read_parameters
 from shrota_acoustic.settings import DEFAULTS, Frontend, load_settings, read_frontend, read_settings
 from shrota_testing.repository import ROOT
 
@@ -127,6 +127,23 @@ def test_audio_has_16_khz_unless_the_request_says_otherwise_whatever_the_checkpo
 def test_a_sample_rate_that_is_none_is_refused(value: str) -> None:
     with pytest.raises(InvalidRequestError, match="`sample_rate` must be a whole number of Hz from 1000 to 768000"):
         read_parameters(f'{{"sample_rate": {value}}}', SETTINGS)
+
+
+@pytest.mark.parametrize("name", ["samplerate", "Engine", "", "x" * 1000, "a\nb"])
+def test_an_unknown_name_is_refused_with_those_that_are_known(name: str) -> None:
+    with pytest.raises(InvalidRequestError, match=r"^unknown request parameter '.*must be one of engine, ") as caught:
+        read_parameters(json.dumps({"engine": "acoustic_onnx", name: 8000}), SETTINGS)
+    assert str(caught.value).endswith(f"one of {', '.join((*NAMES, *OF_DECODER))}")
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+def test_names_that_the_configuration_lets_through() -> None:
+    assert read_parameters('{"id": "a"}', SETTINGS) == read_parameters("", SETTINGS)  # of Triton's generate endpoint
+    forwarded = read_settings({"other_parameters": "id, x-*"}, FRONTEND)
+    assert read_parameters('{"id": "a", "X-Request-Id": "b"}', forwarded) == read_parameters("", forwarded)
+    with pytest.raises(InvalidRequestError, match="unknown request parameter 'y-request-id'"):
+        read_parameters('{"y-request-id": "b"}', forwarded)
 
 
 @pytest.mark.parametrize("value", ['"acoustic"', '""', "3", "true", "null"])

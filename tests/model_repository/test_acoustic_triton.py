@@ -18,7 +18,7 @@ from shrota_server import TritonServer
 from shrota_server.errors import ServerError
 from shrota_testing.engines import tiny_log_probs
 from shrota_testing.repository import make_repository, set_parameter
-from shrota_testing.triton import halted, infer, tensor, wait_until
+from shrota_testing.triton import call_http, halted, infer, statistics, tensor, wait_until
 from shrota_testing.utterances import noise, noise_rows
 
 pytestmark = pytest.mark.triton
@@ -129,6 +129,35 @@ def test_what_the_caller_can_mend_is_said_in_one_line(
     assert caught.value.status() == "StatusCode.INVALID_ARGUMENT"
     assert told in caught.value.message()
     assert "\n" not in caught.value.message()
+
+
+@pytest.mark.parametrize("model", ["acoustic", "asr"])
+def test_an_unknown_parameter_is_refused_before_the_engine_has_run(server: TritonServer, model: str) -> None:
+    before = statistics(server.http_url, "acoustic_onnx")["inference_count"]
+    with pytest.raises(InferenceServerException, match="unknown request parameter 'samplerate'") as caught:
+        ask(server, noise(1), model, parameters={"samplerate": 8000})
+    assert caught.value.status() == "StatusCode.INVALID_ARGUMENT"
+    assert statistics(server.http_url, "acoustic_onnx")["inference_count"] == before
+
+
+@pytest.mark.parametrize("path", ["infer", "generate"])
+def test_what_triton_itself_takes_or_adds_is_no_unknown_parameter(server: TritonServer, path: str) -> None:
+    """Of an ``infer`` request Triton keeps these for itself; of a ``generate`` one it hands the id on."""
+    audio = noise(0.5).tolist()
+
+    def call(name: str) -> tuple[int, dict[str, Any]]:
+        body: dict[str, Any] = {"id": "a", "AUDIO": audio, name: 2}
+        if path == "infer":
+            given = {"name": "AUDIO", "datatype": "FP32", "shape": [1, len(audio)], "data": audio}
+            own = {"timeout": 60_000_000, "priority": 1, "sequence_id": 3, "sequence_start": True, "sequence_end": True}
+            body = {"id": "a", "inputs": [given], "parameters": {**own, "binary_data_output": False, name: 2}}
+        return call_http(server.http_url, f"/v2/models/asr/{path}", body)
+
+    status, content = call("beam_width")
+    assert status == 200, content
+    status, content = call("beamwidth")
+    assert status == 400
+    assert "unknown request parameter 'beamwidth'" in content["error"]
 
 
 def test_an_engine_that_is_not_loaded_is_unavailable(server: TritonServer) -> None:

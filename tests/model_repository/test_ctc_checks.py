@@ -26,6 +26,17 @@ def test_nan_is_refused_and_minus_infinity_is_not() -> None:
             check_log_probs(log_probs, 4)
 
 
+@pytest.mark.parametrize("value", [0.02, 1.0, 30.0])
+def test_what_no_log_of_a_probability_can_be_is_refused(value: float) -> None:
+    """Logits and probabilities would be decoded to something, with a confidence of 1."""
+    log_probs = np.full((1, 3, 4), -1.5, np.float32)
+    log_probs[0, 0, 0] = 0.005  # rounding of an engine
+    check_log_probs(log_probs, 4)
+    log_probs[0, 2, 3] = value
+    with pytest.raises(RequestRefusedError, match=rf"^LOG_PROBS holds {value:g}, .*send natural logs of probabilities"):
+        check_log_probs(log_probs, 4)
+
+
 @pytest.mark.parametrize("duration", [np.nan, np.inf, -1.0])
 def test_a_duration_that_is_none_is_refused(duration: float) -> None:
     check_durations(np.array([0.0, 7200.0], np.float32))

@@ -1,6 +1,7 @@
 """The decoder's ``model.py`` by itself: what it decodes of a batch."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from shrota_testing.engines import tiny_log_probs
+from shrota_testing.language_models import write_arpa
 from shrota_testing.pb_utils import Logger, MetricFamily, Request, TritonError, TritonModelException, load_model
 from shrota_testing.repository import make_repository
 from shrota_testing.utterances import expected_text, noise
@@ -19,9 +21,11 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return loaded_model(tmp_path, monkeypatch)
 
 
-def loaded_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The decoder of a repository in ``tmp_path``."""
+def loaded_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: Mapping[str, float] | None = None) -> Any:
+    """The decoder of a repository in ``tmp_path``, with a language model of these words if there are some."""
     decoder = make_repository(tmp_path / "model_repository") / "ctc_decoder"
+    if words is not None:
+        write_arpa(decoder / "1" / "lm.arpa", words)
     loaded = load_model(decoder / "1" / "model.py", monkeypatch).TritonPythonModel()
     loaded.initialize({"model_repository": str(decoder), "model_version": "1", "model_config": "{}"})
     return loaded
@@ -74,6 +78,24 @@ def test_one_decoder_of_the_librarys_searches_all_rows_and_segments_of_a_request
     assert one.wait().error is None
     assert one.wait().output("TRANSCRIPT").shape == (2, 1)
     assert len(looked_up) == 1
+
+
+def test_a_language_model_that_was_replaced_is_said_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The weights that are loaded go on; new ones need the file, which is another one now."""
+    folder = tmp_path / "model_repository" / "ctc_decoder" / "1"
+    model = loaded_model(tmp_path, monkeypatch, {"काम": -1.0})
+    (folder / "lm.arpa").unlink()
+    write_arpa(folder / "lm.arpa", {"काम": -1.0, "नाम": -1.0})
+    logged: list[str] = []
+    monkeypatch.setattr(Logger, "log_error", logged.append)
+    usual, new = request(1, beam_width=2), request(2, beam_width=2, lm_weight=0.75)
+    model.execute([usual, new])
+    assert usual.wait().error is None
+    text = f"{folder / 'lm.arpa'} was replaced: restart the server, or load ctc_decoder again"
+    assert new.wait().error == TritonError(text, TritonError.INTERNAL)
+    assert logged == [f"ctc_decoder: {text}"]
 
 
 def test_greedy_requests_are_answered_before_the_searches_of_their_batch(model: Any) -> None:

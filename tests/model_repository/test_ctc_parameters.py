@@ -2,16 +2,19 @@
 
 import json
 import os
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+from shrota_acoustic import requests
+from shrota_client import Decoding
 from shrota_decoder.errors import RequestRefusedError, SettingsError
 from shrota_decoder.hotwords import Hotword, weigh
-from shrota_decoder.parameters import Limits, Parameters, read_parameters
-from shrota_decoder.settings import DEFAULTS, load_settings, read_settings
+from shrota_decoder.parameters import NAMES, OF_ACOUSTIC, Limits, Parameters, check_names, read_parameters
+from shrota_decoder.settings import DEFAULTS, REQUEST_DEFAULTS, load_settings, read_settings
 from shrota_testing.repository import ROOT
 from shrota_testing.utterances import VOCABULARY
 
@@ -35,9 +38,11 @@ def test_a_request_without_parameters_is_decoded_greedily() -> None:
 
 
 def test_numbers_may_be_text() -> None:
-    values = {"beam_width": 100, "lm_weight": 0.25, "word_score": -1, "hotword_weight": 5, "n_best": 3, "words": False}
+    values: dict[str, Any] = {"beam_width": 100, "lm_weight": 0.25, "word_score": -1, "n_best": 3, "words": False}
+    values |= {"hotwords": "राम", "hotword_weight": 5}
     assert read(**values) == read(**{name: str(value) for name, value in values.items()})
-    assert read(**values) == Parameters(100, 0.25, -1.0, 5.0, 3, words=False, asks_for_lm=True)
+    hotwords = (Hotword("राम"),)
+    assert read(**values) == Parameters(100, 0.25, -1.0, 5.0, 3, words=False, hotwords=hotwords, asks_for_lm=True)
 
 
 def test_the_weights_of_the_language_model_are_hundredths() -> None:
@@ -45,7 +50,7 @@ def test_the_weights_of_the_language_model_are_hundredths() -> None:
     assert read(beam_width=2, lm_weight=0.123456, word_score=1.009).word_score == 1.01
 
 
-@pytest.mark.parametrize("value", [0, 501, 1.5, -1, "x", "", True, None, "nan", [2], "1e400"])
+@pytest.mark.parametrize("value", [0, 501, 1.5, -1, "x", "", True, None, "nan", [2], "1e400", "1_0"])
 def test_beam_width_is_a_whole_number_within_its_limit(value: object) -> None:
     with pytest.raises(
         RequestRefusedError, match=r"^parameter `beam_width` must be a whole number from 1 to 500, not "
@@ -95,10 +100,65 @@ def test_what_greedy_decoding_cannot_do_is_not_left_undone_silently(name: str, v
     read(beam_width=2, **{name: value})
 
 
+@pytest.mark.parametrize("value", [0.0049, "1e-9"])
+def test_a_weight_that_would_be_rounded_to_nothing_is_refused(value: float | str) -> None:
+    with pytest.raises(RequestRefusedError, match=r"^parameter `lm_weight` is rounded .* 0 then: send 0\.01 or more"):
+        read(beam_width=2, lm_weight=value)
+    with pytest.raises(SettingsError, match=r"^config\.pbtxt: parameter `lm_weight` is rounded to hundredths"):
+        read_settings({"lm_weight": str(value)})
+    assert read(beam_width=2, lm_weight=0.01).lm_weight == 0.01
+    assert read(beam_width=2, lm_weight=0).lm_weight == 0
+
+
+def test_a_score_of_words_needs_the_language_models_weight() -> None:
+    without = replace(SETTINGS.defaults, beam_width=8, lm_weight=0.0)
+    for values, defaults in (({"lm_weight": 0, "word_score": 2}, SETTINGS.defaults), ({"word_score": 2}, without)):
+        with pytest.raises(
+            RequestRefusedError, match=r"^parameter `word_score` has no effect without a language model"
+        ):
+            read_parameters({"beam_width": 8, **values}, defaults, Limits())
+    assert read(beam_width=8, lm_weight=0).word_score == 1.5  # a default is no wish
+    assert read(beam_width=8, lm_weight=0, word_score=0).word_score == 0
+
+
+@pytest.mark.parametrize("beam_width", [1, 8])
+def test_a_weight_of_hotwords_needs_hotwords(beam_width: int) -> None:
+    with pytest.raises(RequestRefusedError, match=r"^parameter `hotword_weight` has no effect without `hotwords`: "):
+        read(beam_width=beam_width, hotword_weight=5)
+    read(beam_width=beam_width, hotword_weight=0)
+    read(beam_width=beam_width, hotword_weight=5, hotwords="[]")
+
+
+@pytest.mark.parametrize("name", ["beamwidth", "Beam_Width", "beam-width", "", "sample rate", "id_", "x" * 999, "a\nb"])
+def test_an_unknown_name_is_refused_with_those_that_are_known(name: str) -> None:
+    with pytest.raises(RequestRefusedError, match=r"^unknown request parameter '.*must be one of engine, ") as caught:
+        check_names(["beam_width", name], SETTINGS.other_parameters)
+    assert str(caught.value).endswith(f"one of {', '.join((*OF_ACOUSTIC, *NAMES))}")
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+def test_every_parameter_of_the_ensemble_is_known_by_every_step() -> None:
+    assert (NAMES, OF_ACOUSTIC) == (requests.OF_DECODER, requests.NAMES)
+    assert {field.name for field in fields(Decoding)} == {*NAMES} == {*REQUEST_DEFAULTS, "hotwords"}
+    check_names((*NAMES, *OF_ACOUSTIC), ())
+
+
+def test_names_that_the_configuration_lets_through() -> None:
+    check_names(["id"], SETTINGS.other_parameters)  # of Triton's generate endpoint
+    forwarded = read_settings({"other_parameters": "id, x-*,traceparent"}).other_parameters
+    check_names(["x-request-id", "X-Request-Id", "traceparent", "id"], forwarded)  # over HTTP as the caller writes them
+    with pytest.raises(RequestRefusedError, match="unknown request parameter 'y-request-id'"):
+        check_names(["y-request-id"], forwarded)
+    with pytest.raises(RequestRefusedError, match="unknown request parameter 'id'"):
+        check_names(["id"], read_settings({"other_parameters": ""}).other_parameters)
+
+
 @pytest.mark.parametrize(
     "value",
     [
         "राम, सीता : 12,,",
+        "राम,सीता:१२",
         '["राम", "सीता:12"]',
         '[{"word": "राम"}, {"word": " सीता ", "boost": 12}, ""]',
         '[{"word": "राम", "boost": null}, {"word": "सीता", "boost": "12"}]',

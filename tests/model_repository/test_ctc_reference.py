@@ -188,18 +188,25 @@ def test_the_readings_and_scores_are_those_of_the_reference(
     has_lm: bool,
 ) -> None:
     random, words = np.random.default_rng([8, KINDS.index((kind, has_lm))]), words_of(model)
-    several = 0
+    several = changed = 0
     for number, log_probs in enumerate(inputs[kind, has_lm]):
         settings, search = searches[number // 2 % 2 if kind == "real" else 0]
-        hotwords = {str(word): 4.0 for word in random.choice(words, 5)} if number % 2 else {}
         width = int(random.choice([2, 8, 20]))
         parameters = Parameters(width, LM_WEIGHT if has_lm else 0.0, WORD_SCORE, n_best=width)
-        found = search.search(log_probs, parameters, hotwords)
+        found = search.search(log_probs, parameters, {})
+        hotwords: dict[str, float] = {}
+        if number % 2:
+            # words that may have been said, and others
+            near = [word for reading in found for word in reading.words]
+            hotwords = dict.fromkeys(map(str, [*random.choice(near, min(2, len(near))), *random.choice(words, 3)]), 4.0)
+            plain, found = found, search.search(log_probs, parameters, hotwords)
+            changed += found[0].words != plain[0].words
         options = {"beam_width": width, "hotwords": list(hotwords), "hotword_weight": 4.0}
         expected = expected_readings(references[has_lm], columns_of(log_probs, has_lm), settings, options)
         assert_same(found, expected, f"{kind} input {number}")
         several += len(expected) > 1
     assert several > INPUTS / 3  # the beams are honest: they hold more than one reading
+    assert changed > INPUTS / 10  # and the hotwords, which every second input has, count
 
 
 def assert_same(found: list[Reading], expected: dict[str, float], which: str) -> None:

@@ -41,15 +41,22 @@ def infer(
         return [result.as_numpy(name) for name in outputs]
 
 
-def statistics(http_url: str, model: str) -> dict[str, Any]:
-    """Triton's statistics of a model."""
-    connection = HTTPConnection(http_url, timeout=10)
+def call_http(http_url: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
+    """Status and JSON of an answer; with a body it is posted, as JSON."""
+    connection = HTTPConnection(http_url, timeout=30)
     try:
-        connection.request("GET", f"/v2/models/{model}/stats")
-        found: dict[str, Any] = json.loads(connection.getresponse().read())["model_stats"][0]
-        return found
+        connection.request("GET" if body is None else "POST", path, None if body is None else json.dumps(body))
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
     finally:
         connection.close()
+
+
+def statistics(http_url: str, model: str) -> dict[str, Any]:
+    """Triton's statistics of a model."""
+    _, content = call_http(http_url, f"/v2/models/{model}/stats")
+    found: dict[str, Any] = content["model_stats"][0]
+    return found
 
 
 def stub_pids(server_pid: int, model: str) -> list[int]:

@@ -20,10 +20,13 @@ WEIGHTS = ("lm_weight", "word_score", "hotword_weight")
 class Decoding:
     """Settings of the decoder, which travel as request parameters; None leaves one to the server.
 
+    Those that can have no effect beside the others are refused, here or by the server: see :func:`check_effects`.
+
     Attributes:
         beam_width: transcripts that the search keeps at every frame; 1 is greedy.
-        lm_weight: how much the language model counts beside the audio.
-        word_score: added to a transcript's score for each of its words; above zero favours more words.
+        lm_weight: how much the language model counts beside the audio; the server rounds it to hundredths.
+        word_score: added to a transcript's score for each of its words, where a language model counts; above zero
+            favours more words.
         hotwords: words or phrases to favour, each alone or as ``(phrase, boost)``; an empty list favours none.
         hotword_weight: the boost of hotwords that have none of their own.
         n_best: how many readings to answer as ``alternatives``.
@@ -83,6 +86,28 @@ def check_given_once(parameters: Mapping[str, Parameter], decoding: Decoding | N
     for name in decoding.parameters() if decoding is not None else ():
         if name in parameters:
             raise ParameterError(f"{name} is given twice, as a request parameter and for the decoder: give it once")
+
+
+def check_effects(parameters: Mapping[str, Parameter]) -> None:
+    """Refuses what can have no effect on any server: it is better said before audio is sent.
+
+    What depends on the server's own settings, and numbers that are sent as text, the server checks.
+
+    Args:
+        parameters: all of one request.
+
+    Raises:
+        ParameterError: there is one. What asks for nothing, a 0 or an empty list, is none.
+    """
+    asked = {name for name, value in parameters.items() if value not in {0, "", "[]"}}
+    if parameters.get("beam_width") == 1:
+        for name in ("lm_weight", "word_score", "hotwords"):
+            if name in asked:
+                raise ParameterError(f"{name} has no effect on greedy decoding: raise beam_width, or give no {name}")
+    if "word_score" in asked and parameters.get("lm_weight") == 0:
+        raise ParameterError("word_score has no effect with lm_weight 0: give lm_weight above 0, or no word_score")
+    if "hotword_weight" in asked and "hotwords" not in parameters:
+        raise ParameterError("hotword_weight has no effect without hotwords: give some, or no hotword_weight")
 
 
 def _check_count(name: str, value: object) -> None:

@@ -102,8 +102,8 @@ class Space:
     def __post_init__(self) -> None:
         if self.lm_weights.low < SMALLEST_STEP:
             raise ParameterError(
-                f"lm_weight begins at {self.lm_weights.low:g}: begin above 0; without the language model is tried in "
-                "any case"
+                f"lm_weight begins at {self.lm_weights.low:g}: begin at {SMALLEST_STEP:g} or more; "
+                "without the language model is tried in any case"
             )
 
     def grid(self) -> list[Weights]:

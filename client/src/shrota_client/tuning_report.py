@@ -9,6 +9,7 @@ from shrota_client.report import percent, summary
 from shrota_client.score import Score
 from shrota_client.search import edits_of
 from shrota_client.tuning import Pass, Tuning
+from shrota_client.tuning_plan import Weights
 
 WITHOUT_LM = "beam without language model"
 WAY_WIDTH = len(WITHOUT_LM)
@@ -35,7 +36,7 @@ def name(decoding: Decoding) -> str:
         return "greedy"
     if not decoding.lm_weight:
         return WITHOUT_LM
-    return f"lm_weight {decoding.lm_weight:g}, word_score {decoding.word_score:g}"
+    return str(Weights(decoding.lm_weight, decoding.word_score or 0.0))
 
 
 def progress(measured: Pass) -> str:

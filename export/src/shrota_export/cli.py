@@ -78,15 +78,23 @@ def export_onnx_command(
 @click.option(
     "--repository", type=PATH, default=Path("model_repository"), show_default=True, help="Where Triton serves from."
 )
-def export_lm_command(*, file: Path, repository: Path) -> None:
+@click.option(
+    "--words",
+    "listed",
+    type=PATH,
+    metavar="LIST",
+    help="The words of a binary that does not hold them: one on each line, what follows it there is left aside.",
+)
+def export_lm_command(*, file: Path, repository: Path, listed: Path | None) -> None:
     """Installs FILE, a KenLM model, for the decoder of what has been exported.
 
-    An ARPA file, gzipped or not, or a binary of KenLM's. Its words are checked against the checkpoint's tokens. It
-    takes the place of the one that is there; a running server uses it when the model ctc_decoder is loaded again.
+    An ARPA file, gzipped or not, or a binary of KenLM's. Its words are checked against the checkpoint's tokens; those
+    of an ARPA file are written in the tokens' form of Unicode. It takes the place of the one that is there; a running
+    server uses it when the model ctc_decoder is loaded again.
     """
     from shrota_export.language_model import install_language_model  # noqa: PLC0415
 
-    staged = install_language_model(file, repository)
+    staged = install_language_model(file, repository, listed)
     click.echo(f"installed {repository / staged.paths[-1]}: {staged.describe()}", err=True)
 
 

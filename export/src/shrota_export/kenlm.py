@@ -5,8 +5,9 @@ ARPA is text, described at https://cmusphinx.github.io/wiki/arpaformat/; the bin
 """
 
 import mmap
+import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from shrota_export.errors import LanguageModelError
@@ -21,6 +22,7 @@ UNKNOWN = b"<unk>\0"
 MARKS = frozenset({"<s>", "</s>", "<unk>", "<UNK>"})
 LONGEST_HEAD = 65_536
 """Bytes in which an ARPA file must have begun."""
+WORD = re.compile(rb"[^ \t\r\n]+")
 
 
 def is_gzipped(path: Path) -> bool:
@@ -35,26 +37,70 @@ def is_binary(path: Path) -> bool:
         return file.read(len(BINARY_START)) == BINARY_START
 
 
-def binary_words(path: Path, name: str) -> list[str]:
-    """The words of a binary.
+def binary_words(path: Path, name: str, listed: Path | None = None) -> list[str]:
+    """The words of a binary; those of a list, where the binary does not hold them (``build_binary -v``).
 
     Raises:
-        LanguageModelError: It is of another version, incomplete, or has no words. ``name`` is what the user calls it.
+        LanguageModelError: It is of another version, incomplete, or has no words; there is a list and no need for it,
+            or it cannot be read. ``name`` is what the user calls the binary.
     """
     again = "build it again with KenLM's build_binary"
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         if content[: len(BINARY)] != BINARY or len(content) < PARAMETERS_OFFSET + PARAMETERS.size:
             raise LanguageModelError(name, f"it is a KenLM binary of another version, or incomplete: {again}")
         order, _, _, has_words, _, count = PARAMETERS.unpack_from(content, PARAMETERS_OFFSET)
+        _check_order(order, name)
+        if not has_words:
+            if listed is None:
+                raise LanguageModelError(
+                    name,
+                    "the binary does not hold its words: give a list of them, such as the lexicon that belongs to it, "
+                    f"with --words FILE, or {again}, without -v",
+                )
+            return listed_words(listed)
+        check_needless(listed, name)
         start = content.rfind(UNKNOWN)
-        if not has_words or start < 0:
-            raise LanguageModelError(name, f"the binary does not hold its words: {again}")
-        words = content[start:].split(b"\0")
+        words = content[start:].split(b"\0") if start >= 0 else [b""]
     # KenLM adds <unk> where the ARPA file has none, and does not count it; behind the last word there is a NUL
     if words.pop() != b"" or len(words) - count not in {0, 1}:
         raise LanguageModelError(name, f"it is cut short: it should have {count} words: copy or {again}")
-    _check_order(order, name)
     return [word for word in (_decoded(each, name) for each in words) if word not in MARKS]
+
+
+def check_needless(listed: Path | None, name: str) -> None:
+    """Refuses a list of words for a model that holds them.
+
+    Raises:
+        LanguageModelError: There is one.
+    """
+    if listed is not None:
+        raise LanguageModelError(name, "it holds its own words: leave out --words")
+
+
+def listed_words(path: Path) -> list[str]:
+    """The first word of each line, once each: a plain list, or a lexicon of words and their letters.
+
+    Raises:
+        LanguageModelError: The file cannot be read, or has no words.
+    """
+    name = str(path)
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise LanguageModelError(name, f"it cannot be read ({error.strerror}): check the path") from None
+    words = dict.fromkeys(_decoded(fields[0], name) for line in lines if (fields := line.split()))
+    if not words:
+        raise LanguageModelError(name, "it has no words: write one on each line")
+    return [word for word in words if word not in MARKS]
+
+
+def spell_anew(source: Path, target: Path, spelling: Mapping[str, str]) -> None:
+    """Writes an ARPA file whose words are spelled otherwise where ``spelling`` says so."""
+    spelled = {old.encode("utf-8"): new.encode("utf-8") for old, new in spelling.items()}
+    with source.open("rb") as lines, target.open("wb") as written:
+        for line in lines:
+            number, tab, rest = line.partition(b"\t")
+            written.write(number + tab + WORD.sub(lambda found: spelled.get(found[0], found[0]), rest))
 
 
 def arpa_words(path: Path, name: str) -> list[str]:

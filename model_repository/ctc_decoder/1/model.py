@@ -94,6 +94,10 @@ class TritonPythonModel:
             return failure(str(error), pb_utils.TritonError.CANCELLED)
         except RequestRefusedError as error:
             return failure(str(error), pb_utils.TritonError.INVALID_ARG)
+        except SettingsError as error:
+            # a file was changed beneath the server: whoever runs it must act, not the caller
+            pb_utils.Logger.log_error(f"ctc_decoder: {error}")
+            return failure(str(error), pb_utils.TritonError.INTERNAL)
         except Exception as error:  # noqa: BLE001 - whatever it is, it must reach one caller only
             # a defect of ours, or memory ran out: this request is told, its neighbours go on
             pb_utils.Logger.log_error(f"ctc_decoder: {error!r}")

@@ -73,7 +73,10 @@ def _has_answered(error: ShrotaError | None) -> bool:
 
 
 def report_failures(failed: Sequence[tuple[Source, Result]], total: int) -> None:
-    """Says on standard error which files failed and why, one line each; ends with exit code 1 if any did."""
+    """Says on standard error which files failed and why; ends with exit code 1 if any did.
+
+    Each has a line, unless all failed and for the same reason, a wrong parameter for instance.
+    """
     _list_failures(failed, total)
     if failed:
         sys.exit(1)
@@ -84,6 +87,8 @@ def _list_failures(failed: Sequence[tuple[Source, Result]], total: int) -> None:
         return
     if total == 1:
         click.echo(f"shrota: error: {failed[0][1].error}", err=True)
+    elif len(failed) == total and len({str(result.error) for _, result in failed}) == 1:
+        click.echo(f"shrota: error: all {total} files failed: {failed[0][1].error}", err=True)
     else:
         click.echo(f"shrota: error: {len(failed)} of {total} files failed:", err=True)
         for source, result in failed:

@@ -13,7 +13,8 @@ HOTWORD_OPTIONS = (
         "hotwords",
         metavar="WORD[:BOOST]",
         multiple=True,
-        help="Word or phrase to favour, with a boost of its own if one follows; may be repeated.",
+        help="Word or phrase to favour, with a boost of its own if one follows; may be repeated. Needs a beam of 2 or "
+        "more.",
     ),
     click.option(
         "--hotwords-file",
@@ -22,7 +23,10 @@ HOTWORD_OPTIONS = (
         help="File with a WORD[:BOOST] on each line, added to those of --hotword.",
     ),
     click.option(
-        "--hotword-weight", type=float, metavar="NUMBER", help="Boost of hotwords that have none of their own."
+        "--hotword-weight",
+        type=float,
+        metavar="NUMBER",
+        help="Boost of hotwords that have none of their own; needs hotwords.",
     ),
 )
 DECODING_OPTIONS = (
@@ -33,8 +37,18 @@ DECODING_OPTIONS = (
         help="Transcripts that the decoder's search keeps at every frame; 1 is greedy. This and the following are as "
         "the server is set up, unless given.",
     ),
-    click.option("--lm-weight", type=float, metavar="NUMBER", help="How much the language model counts."),
-    click.option("--word-score", type=float, metavar="NUMBER", help="Added to a transcript's score for each word."),
+    click.option(
+        "--lm-weight",
+        type=float,
+        metavar="NUMBER",
+        help="How much the language model counts, in hundredths; 0 does without it. Needs a beam of 2 or more.",
+    ),
+    click.option(
+        "--word-score",
+        type=float,
+        metavar="NUMBER",
+        help="Added to a transcript's score for each word, where a language model counts.",
+    ),
     *HOTWORD_OPTIONS,
     click.option(
         "--n-best",
@@ -42,7 +56,11 @@ DECODING_OPTIONS = (
         metavar="COUNT",
         help="How many readings to give as alternatives, in JSON; no more than --beam-width.",
     ),
-    click.option("--no-words", is_flag=True, help="Leave out the words with their times and confidences."),
+    click.option(
+        "--words/--no-words",
+        default=None,
+        help="Whether the answer has the words with their times and confidences; subtitles always do.",
+    ),
 )
 """Decorators, in the order of the help text."""
 
@@ -56,7 +74,7 @@ def decoding(
     lm_weight: float | None = None,
     word_score: float | None = None,
     n_best: int | None = None,
-    no_words: bool = False,
+    words: bool | None = None,
 ) -> Decoding:
     """The settings that :data:`DECODING_OPTIONS`, or :data:`HOTWORD_OPTIONS` alone, make.
 
@@ -74,5 +92,5 @@ def decoding(
         hotwords=favoured,
         hotword_weight=hotword_weight,
         n_best=n_best,
-        words=False if no_words else None,
+        words=words,
     )

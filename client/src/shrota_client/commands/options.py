@@ -2,14 +2,14 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import click
 
 from shrota_client.client import DEFAULT_SERVER, AsyncClient
 from shrota_client.commands.decoding import DECODING_OPTIONS, HOTWORD_OPTIONS, decoding
-from shrota_client.decoding import Decoding
+from shrota_client.decoding import Decoding, check_effects
 from shrota_client.errors import ParameterError
 from shrota_client.message import Parameter
 from shrota_client.settings import Timeouts, Tls
@@ -34,9 +34,25 @@ class Connection:
         )
 
     @property
-    def without_words(self) -> bool:
-        """Whether the server is told to answer no words, and so no times."""
-        return {**self.parameters, **self.decoding.parameters()}.get("words") is False
+    def all_parameters(self) -> dict[str, Parameter]:
+        """The request parameters, those of the decoder among them."""
+        return {**self.parameters, **self.decoding.parameters()}
+
+    def with_words(self, output_format: str) -> "Connection":
+        """The same, and the server is told to answer words with their times, however it is set up.
+
+        Raises:
+            ParameterError: it is told not to, and ``output_format`` needs them.
+        """
+        words = self.all_parameters.get("words")
+        if words is None:
+            return replace(self, decoding=self.decoding.updated(Decoding(words=True)))
+        if str(words).strip().lower() in {"false", "0"}:
+            raise ParameterError(
+                f"{output_format} needs the times of words: leave out --no-words (words=false), "
+                "or choose another format"
+            )
+        return self
 
 
 SERVER_OPTIONS = (
@@ -111,7 +127,9 @@ def connection(
     if engine is not None:
         parameters["engine"] = engine
     tls, timeouts = Tls(ca_cert, client_cert, client_key), Timeouts(request_s=timeout_s)
-    return Connection(server, tls, timeouts, parameters, decoding(**decoder))
+    settings = Connection(server, tls, timeouts, parameters, decoding(**decoder))
+    check_effects(settings.all_parameters)
+    return settings
 
 
 def parse_parameter(pair: str) -> tuple[str, Parameter]:

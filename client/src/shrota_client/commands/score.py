@@ -64,7 +64,8 @@ def score(  # noqa: PLR0917 - click passes options by name
         for option in ctx.command.params:
             name = option.name or ""
             if name in options and ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
-                raise click.UsageError(f"--hypotheses and {option.opts[-1]} exclude each other")
+                spelled = "/".join([option.opts[-1], *option.secondary_opts])
+                raise click.UsageError(f"--hypotheses and {spelled} exclude each other")
     utterances = read_manifest(manifest, need_text=True)
     scores: list[UtteranceScore] = []
 

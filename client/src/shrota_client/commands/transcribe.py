@@ -6,7 +6,6 @@ import click
 
 from shrota_client.client import CONCURRENCY
 from shrota_client.commands.options import connection, connection_options
-from shrota_client.errors import ParameterError
 from shrota_client.formats import NEED_TIMES, SUFFIXES
 
 
@@ -51,10 +50,8 @@ def transcribe(
     from shrota_client.outputs import Output  # noqa: PLC0415
 
     settings = connection(**options)
-    if settings.without_words and output_format in NEED_TIMES:
-        raise ParameterError(
-            f"{output_format} needs the times of words: leave out --no-words (words=false), or choose another format"
-        )
+    if output_format in NEED_TIMES:
+        settings = settings.with_words(output_format)
     sources = find_sources(paths)
     with Output(output_format, output, sources) as target:
         failed = transcribe_sources(sources, settings, concurrency, target.write)

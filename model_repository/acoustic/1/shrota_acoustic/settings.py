@@ -21,6 +21,7 @@ DEFAULTS = {
     "engine_calls": "1",
     "pending_budget_seconds": "3600",
     "max_audio_seconds": "7200",
+    "other_parameters": "id",
 }
 
 
@@ -61,6 +62,8 @@ class Settings:
     engine_calls: int
     pending_budget: int
     max_audio_seconds: float
+    other_parameters: tuple[str, ...]
+    """Names of request parameters, or patterns of names, that are let through though no step knows them."""
 
 
 def read_frontend(path: Path) -> Frontend:
@@ -101,6 +104,10 @@ class _Reader:
     def text(self, name: str) -> str:
         return self._values[name].strip()
 
+    def names(self, name: str) -> tuple[str, ...]:
+        """A list, parted by commas."""
+        return tuple(each.strip() for each in self._values[name].split(",") if each.strip())
+
     def number(self, name: str, least: float, most: float = math.inf) -> float:
         try:
             value = float(self._values[name])
@@ -132,7 +139,7 @@ def read_settings(parameters: Mapping[str, str], frontend: Frontend) -> Settings
     settings = Settings(
         frontend=frontend,
         engine=read.text("engine"),
-        engines=tuple(name.strip() for name in read.text("engines").split(",") if name.strip()),
+        engines=read.names("engines"),
         window=read.samples("window_seconds", frontend.samples(2)),
         overlap=read.samples("overlap_seconds", 0),
         batch_budget=read.samples("batch_budget_seconds", 0),
@@ -143,6 +150,7 @@ def read_settings(parameters: Mapping[str, str], frontend: Frontend) -> Settings
         engine_calls=read.count("engine_calls", 16),
         pending_budget=read.samples("pending_budget_seconds", 1),
         max_audio_seconds=read.number("max_audio_seconds", 0.001),
+        other_parameters=read.names("other_parameters"),
     )
     _check_together(settings)
     return settings

@@ -95,7 +95,7 @@ class BeamSearch:
         if self.language_model is None and parameters.asks_for_lm:
             raise RequestRefusedError(
                 "parameters `lm_weight` and `word_score` need a language model, and this server has none: "
-                "install one with `shrota export lm FILE`, or send `lm_weight` 0"
+                "install one with `shrota export lm FILE`, or leave them out"
             )
         return self._decoder(parameters)
 
@@ -182,13 +182,13 @@ class BeamSearch:
             return loaded.decoder
 
     def _load(self, weights: tuple[float, float] | None) -> Any:
+        if weights is not None and self.language_model is not None and self.language_model.was_replaced():
+            raise SettingsError(
+                f"{self.language_model.path} was replaced: restart the server, or load ctc_decoder again"
+            )
         try:
             if weights is None or self.language_model is None:
                 return ctc_beam_decoder.BeamSearchDecoder(self._labels)
-            if self.language_model.was_replaced():
-                raise SettingsError(
-                    f"{self.language_model.path} was replaced: restart the server, or load ctc_decoder again"
-                )
             return ctc_beam_decoder.BeamSearchDecoder(
                 self._labels,
                 kenlm_model_path=self.language_model.path,

@@ -15,7 +15,7 @@ from shrota_decoder.errors import RequestCancelledError
 from shrota_decoder.hotwords import weigh
 from shrota_decoder.language_model import LanguageModel
 from shrota_decoder.marks import attach_marks
-from shrota_decoder.parameters import Parameters, read_parameters
+from shrota_decoder.parameters import Parameters, check_names, read_parameters
 from shrota_decoder.result import Alternative, Result
 from shrota_decoder.segments import segment_starts
 from shrota_decoder.settings import Settings
@@ -50,7 +50,8 @@ class Decoder:
             self.beams.prepare(self._settings.defaults)
 
     def read_parameters(self, values: Mapping[str, object]) -> Parameters:
-        """A request's parameters, checked as in ``parameters.read_parameters``."""
+        """A request's parameters, checked as in ``parameters.check_names`` and ``parameters.read_parameters``."""
+        check_names(values, self._settings.other_parameters)
         return read_parameters(values, self._settings.defaults, self._settings.limits)
 
     def decode(

@@ -1,13 +1,13 @@
 """Hotwords of a request: words that a beam search shall prefer where the audio leaves a choice."""
 
 import json
-import math
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from shrota_decoder.errors import RequestRefusedError
+from shrota_decoder.values import as_number, shown
 from shrota_decoder.vocabulary import Vocabulary
 
 MAX_WEIGHT = 100.0
@@ -17,8 +17,8 @@ SPARE = 50
 """Characters beside a hotword's own: its boost, quotes, commas."""
 MAX_LEVELS = 4
 """Different boosts in one request: a search runs for each (``beam.py``)."""
-NUMBER = re.compile(r"[-+.]*[0-9]\S*")
-"""What makes a boost of that which follows a colon; the colon is part of the word otherwise."""
+NUMBER = re.compile(r"[-+.]*\d\S*")
+"""What makes a boost of that which follows a colon, in any script's digits; the colon is part of the word otherwise."""
 VISARGA = "\u0903"
 SHAPE = "words separated by commas, or a JSON list, each WORD or WORD:BOOST, or [WORD, BOOST] in the list"
 
@@ -72,7 +72,7 @@ def _read_item(item: object) -> Hotword:
         if word.strip() and NUMBER.fullmatch(number.strip()):
             text, boost = word, number.strip()
     if not isinstance(text, str) or "\0" in text:
-        raise RequestRefusedError(f"parameter `hotwords` has an item {_shown(item)}: send {SHAPE}")
+        raise RequestRefusedError(f"parameter `hotwords` has an item {shown(item)}: send {SHAPE}")
     # joiners and the like change how a word looks, and no token stands for them
     visible = "".join(letter for letter in text if unicodedata.category(letter) != "Cf")
     text = unicodedata.normalize("NFC", " ".join(visible.split()))
@@ -84,22 +84,13 @@ def _read_item(item: object) -> Hotword:
 
 
 def _read_boost(value: object, item: object) -> float:
-    try:
-        boost = math.nan if isinstance(value, bool) or not isinstance(value, int | float | str) else float(value)
-    except (ValueError, OverflowError):
-        boost = math.nan
+    boost = as_number(value)
     if not 0 <= boost <= MAX_WEIGHT:
         raise RequestRefusedError(
-            f"parameter `hotwords` has the boost {_shown(value)} in {_shown(item)}: "
+            f"parameter `hotwords` has the boost {shown(value)} in {shown(item)}: "
             f"it must be a number from 0 to {MAX_WEIGHT:g}"
         )
     return boost
-
-
-def _shown(value: object) -> str:
-    """A value on one line, not longer than a reader needs."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004
 
 
 def weigh(hotwords: Sequence[Hotword], weight: float, vocabulary: Vocabulary) -> dict[str, float]:

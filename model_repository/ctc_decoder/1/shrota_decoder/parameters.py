@@ -1,12 +1,16 @@
 """What a request asks of the decoder, checked; every failure is one line that says what to do."""
 
-import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 
 from shrota_decoder.errors import RequestRefusedError
 from shrota_decoder.hotwords import MAX_WEIGHT, Hotword, read_hotwords
+from shrota_decoder.values import as_number, shown
 
+NAMES = ("beam_width", "lm_weight", "word_score", "hotwords", "hotword_weight", "n_best", "words")
+OF_ACOUSTIC = ("engine", "sample_rate")
+"""The parameters of ``acoustic``: an ensemble hands every step all parameters of a request."""
 MAX_LM_WEIGHT = 10.0
 MAX_WORD_SCORE = 20.0
 WEIGHT_DIGITS = 2
@@ -44,6 +48,27 @@ class Parameters:
     """Whether the request itself, not the default, weighs a language model."""
 
 
+def check_names(names: Iterable[str], others: Iterable[str]) -> None:
+    """Refuses parameters that no step of the ensemble knows: most are misspelt, and would be missed in silence.
+
+    Args:
+        names: Of the request's parameters.
+        others: Names, or patterns of names, that are let through.
+
+    Raises:
+        RequestRefusedError: There is one; names all that are known.
+    """
+    for name in names:
+        if name not in NAMES and name not in OF_ACOUSTIC and not _is_like_any(name, others):
+            known = ", ".join((*OF_ACOUSTIC, *NAMES))
+            raise RequestRefusedError(f"unknown request parameter {shown(name)}: it must be one of {known}")
+
+
+def _is_like_any(name: str, patterns: Iterable[str]) -> bool:
+    """Upper case is lower case here, as in the names of headers."""
+    return any(fnmatchcase(name.lower(), pattern.lower()) for pattern in patterns)
+
+
 def read_parameters(values: Mapping[str, object], defaults: Parameters, limits: Limits) -> Parameters:
     """Reads a request's parameters; those of other steps are ignored.
 
@@ -53,19 +78,23 @@ def read_parameters(values: Mapping[str, object], defaults: Parameters, limits: 
         limits: The most that it may ask for.
 
     Raises:
-        RequestRefusedError: A value is malformed or out of its limits, or asks for what greedy decoding cannot do.
+        RequestRefusedError: A value is malformed, out of its limits, or can have no effect.
     """
     read = read_values(values, defaults, limits)
-    if read.beam_width == 1:
-        _check_greedy(values, read)
-    asks_for_lm = ("lm_weight" in values or "word_score" in values) and read.lm_weight > 0
-    return replace(read, asks_for_lm=asks_for_lm)
+    _check_effects(values, read)
+    weighs_words = "word_score" in values and read.word_score != 0
+    return replace(read, asks_for_lm=read.lm_weight > 0 and ("lm_weight" in values or weighs_words))
 
 
 def read_values(values: Mapping[str, object], defaults: Parameters, limits: Limits) -> Parameters:
     """As :func:`read_parameters`, for the defaults themselves: those of a beam may stand beside greedy decoding."""
     given = _Reader(values)
     lm_weight = given.number("lm_weight", defaults.lm_weight, 0.0, MAX_LM_WEIGHT)
+    if lm_weight > 0 and round(lm_weight, WEIGHT_DIGITS) == 0:
+        raise RequestRefusedError(
+            f"parameter `lm_weight` is rounded to hundredths, and {lm_weight:g} is 0 then: "
+            "send 0.01 or more, or 0 to do without the language model"
+        )
     word_score = given.number("word_score", defaults.word_score, -MAX_WORD_SCORE, MAX_WORD_SCORE)
     read = Parameters(
         beam_width=given.count("beam_width", defaults.beam_width, limits.beam_width),
@@ -86,19 +115,32 @@ def read_values(values: Mapping[str, object], defaults: Parameters, limits: Limi
     return read
 
 
-def _check_greedy(values: Mapping[str, object], read: Parameters) -> None:
-    """Refuses what only a beam search can do, rather than do without it unasked."""
+def _check_effects(values: Mapping[str, object], read: Parameters) -> None:
+    """Refuses what can have no effect beside the rest of the request, rather than do without it unasked.
+
+    What asks for nothing, a 0 or an empty list, passes.
+    """
     asked = {
         "lm_weight": read.lm_weight != 0,
         "word_score": read.word_score != 0,
         "hotwords": bool(read.hotwords),
     }
     for name, counts in asked.items():
-        if name in values and counts:
+        if read.beam_width == 1 and name in values and counts:
             raise RequestRefusedError(
                 f"parameter `{name}` has no effect on greedy decoding: "
                 "send `beam_width` of 2 or more with it (100 is usual), or leave it out"
             )
+    if "word_score" in values and read.word_score != 0 and read.lm_weight == 0:
+        raise RequestRefusedError(
+            "parameter `word_score` has no effect without a language model: "
+            "send `lm_weight` above 0 with it, or leave it out"
+        )
+    # an empty list passes: a program may send it where it has no words this time
+    if "hotword_weight" in values and read.hotword_weight != 0 and "hotwords" not in values:
+        raise RequestRefusedError(
+            "parameter `hotword_weight` has no effect without `hotwords`: send them with it, or leave it out"
+        )
 
 
 class _Reader:
@@ -128,16 +170,4 @@ class _Reader:
         return value
 
     def _shown(self, name: str) -> str:
-        """The value, on one line and not longer than a reader needs."""
-        text = repr(self._values.get(name))
-        return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004
-
-
-def as_number(value: object) -> float:
-    """A number, or text that is one; NaN for everything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return math.nan
-    try:
-        return float(value)
-    except (ValueError, OverflowError):
-        return math.nan
+        return shown(self._values.get(name))

@@ -24,6 +24,7 @@ DEFAULTS = {
     "max_beam_width": "500",
     "max_n_best": "50",
     "max_hotwords": "1000",
+    "other_parameters": "id",
     "token_min_log_prob": "-5",
     "beam_min_log_prob": "-10",
     "unknown_word_log10_prob": "-10",
@@ -51,6 +52,8 @@ class Settings:
     """Pairs of ``lm_weight`` and ``word_score`` for which the language model is kept loaded."""
     threads: int = 1
     """Beam searches at a time."""
+    other_parameters: tuple[str, ...] = ()
+    """Names of request parameters, or patterns of names, that are let through though no step knows them."""
 
 
 class _Reader:
@@ -112,6 +115,7 @@ def read_settings(parameters: Mapping[str, str]) -> Settings:
         segment_seconds=read.number("segment_seconds", 1, 600),
         lm_copies=read.count("lm_copies", 1, 64),
         threads=read.count("threads", 0, 256) or usable_processors(),
+        other_parameters=tuple(name.strip() for name in read.values["other_parameters"].split(",") if name.strip()),
     )
 
 

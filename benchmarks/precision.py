@@ -2,49 +2,45 @@
 
     python -m benchmarks.precision [--graph FILE] [--output docs/benchmarks/precision] MANIFEST...
 
-Parity: the float32 graph, converted as `shrota export precision` does it (ranges measured on `samples/`), through the
-gate on all utterances of the manifests. Speed: a checkpoint of IndicWav2Vec-Hindi's architecture with random weights,
-float32 and int8 in ONNX Runtime on two threads, taking turns on 10 s of noise, so that whatever else the machine does
-meets both; what counts is the median of the ratios of neighbours.
+Parity: the float32 graph of the bundled checkpoint, converted as `shrota export precision` does it (ranges measured on
+`samples/`), through the gate on all utterances of the manifests. Speed: a checkpoint of IndicWav2Vec-Hindi's
+architecture with random weights, float32 and int8 in ONNX Runtime on two threads, taking turns on 10 s of noise, so
+that whatever else the machine does meets both; what counts is the median of the ratios of neighbours.
 """
 
 import json
-import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from statistics import median, quantiles
 
 import click
-import numpy as np
 
+from benchmarks.exported import Checkpoint, bundled
 from benchmarks.machine import Machine
+from benchmarks.precision_speed import large_graphs, measure_shares, measure_speed
+from benchmarks.progress import say
 from benchmarks.result import Figure, Result, at_least, at_most
 from scripts.command import run
-from shrota_export.checkpoint import find_checkpoint
-from shrota_export.engines import Engine, make_batch, open_engine
-from shrota_export.exporters import Exporter, export_graph
+from scripts.repository import ROOT
+from shrota_export.engines import run_rows
+from shrota_export.errors import GraphError
 from shrota_export.gate import Report, Spoken, Subject, check, open_subject, read_speech
 from shrota_export.gate.subject import make_subject
-from shrota_export.graph.engine import AcousticEngine
-from shrota_export.loading import load_feature_extractor, load_model
+from shrota_export.paths import MODEL
 from shrota_export.precision.convert import convert
 from shrota_export.precision.graphs import load_graph
-from shrota_export.precision.int8 import to_int8
 from shrota_export.precision.kinds import Precision
 from shrota_export.precision.ranges import measure_ranges
-from shrota_export.random_checkpoint import Shape, write_random_checkpoint
 
-SAMPLES = Path("samples/manifest.jsonl")
-GRAPH = Path("model_repository/acoustic_onnx/1/model.onnx")
+SAMPLES = ROOT / "samples" / "manifest.jsonl"
 LOW = (Precision.FP16, Precision.BF16, Precision.INT8)
 POINTS = {Precision.FP16: 0.2, Precision.BF16: 0.2, Precision.INT8: 0.5}
-SECONDS = 10
-THREADS = 2
 
 
 def parity(path: Path, speech: Sequence[Spoken], reference: Subject) -> list[tuple[Report, Result]]:
     """The gate's reports of all precisions."""
+    say(announcement(speech, reference))
     ranges = measure_ranges(load_graph(path), read_speech(SAMPLES, reference))
     found = []
     for precision in LOW:
@@ -93,94 +89,68 @@ def parity_result(report: Report, precision: Precision) -> Result:
     return Result(f"Parity: {precision}", f"The gate {verdict}.{note}", figures)
 
 
-def large_graph(folder: Path) -> bytes:
-    """The float32 graph of a random checkpoint of the published architecture."""
-    write_random_checkpoint(folder / "checkpoint", "indicwav2vec-hindi", Shape(), seed=0)
-    checkpoint = find_checkpoint(str(folder / "checkpoint"))
-    normalize = bool(load_feature_extractor(checkpoint).do_normalize)
-    engine = AcousticEngine(load_model(checkpoint), normalize=normalize).eval()
-    graph = export_graph(engine, folder / "graph.onnx", Exporter.TORCHSCRIPT)
-    content: bytes = graph.SerializeToString()
-    return content
-
-
-def speed(rounds: int) -> Result:
-    """float32 and int8 by turns on the large architecture."""
-    import onnx  # noqa: PLC0415 - with the graph, which is 1.3 GB
-
-    with tempfile.TemporaryDirectory() as folder:
-        content = large_graph(Path(folder))
-    engines = {"float32": open_engine(content, threads=THREADS, spin=False)}
-    quantized = to_int8(onnx.load_from_string(content)).SerializeToString()
-    engines["int8"] = open_engine(quantized, threads=THREADS, spin=False)
-    del content, quantized
-    clock: dict[str, list[float]] = {name: [] for name in engines}
-    processor: dict[str, list[float]] = {name: [] for name in engines}
-    for turn in range(rounds + 1):
-        for name, engine in engines.items():
-            wall_s, processor_s = time_run(engine)
-            if turn:  # the first run allocates
-                clock[name].append(wall_s)
-                processor[name].append(processor_s)
-    figures = [
-        Figure(f"{name}, median", 1000 * median(clock[name]), "ms", note=f"least {1000 * min(clock[name]):.0f}")
-        for name in engines
-    ]
-    figures.append(_ratios("float32 over int8, on the clock", clock))
-    figures.append(_ratios("float32 over int8, processor time", processor))
-    about = (
-        f"IndicWav2Vec-Hindi's architecture with random weights, {SECONDS} s of audio, ONNX Runtime on {THREADS} "
-        f"threads; {rounds} rounds, by turns; medians of the ratios of neighbours. Processor time is that of all "
-        "threads, which other programs disturb less."
+def announcement(speech: Sequence[Spoken], reference: Subject) -> str:
+    """How much there is to do, with a bound on its time from a run of the longest window."""
+    windows = [window for spoken in speech for window in spoken.windows]
+    longest = max(windows, key=lambda window: window.size)
+    run_rows(reference.engine, [longest])
+    started = time.monotonic()
+    run_rows(reference.engine, [longest])
+    by_sample = (time.monotonic() - started) / longest.size
+    samples = sum(window.size for window in windows)
+    minutes = 2 * len(LOW) * samples * by_sample / 60
+    return (
+        f"parity: {', '.join(LOW)} against float32 on {len(speech)} utterances, "
+        f"{samples / reference.sample_rate:.0f} s of speech; at least {minutes:.1f} minutes"
     )
-    return Result("Speed: int8 over float32", about, figures)
-
-
-def _ratios(name: str, times: dict[str, list[float]]) -> Figure:
-    ratios = [old / new for old, new in zip(times["float32"], times["int8"], strict=True)]
-    low, _, high = quantiles(ratios, n=4)
-    least = min(times["float32"]) / min(times["int8"])
-    return at_least(
-        name, median(ratios), 2.2, note=f"quartiles {low:.2f} and {high:.2f}; of the least times {least:.2f}"
-    )
-
-
-def time_run(engine: Engine) -> tuple[float, float]:
-    """Seconds of one run: on the clock, and of processor time of all threads."""
-    noise = np.random.default_rng(0).normal(0, 0.1, SECONDS * 16000).astype(np.float32)
-    audio, num_samples = make_batch([noise])
-    started, started_processor = time.perf_counter(), time.process_time()
-    engine(audio, num_samples)
-    return time.perf_counter() - started, time.process_time() - started_processor
 
 
 @click.command()
 @click.argument("manifests", type=click.Path(path_type=Path), nargs=-1)
-@click.option("--graph", type=click.Path(path_type=Path), default=GRAPH, show_default=True)
-@click.option("--rounds", type=int, default=11, show_default=True, help="Of the speed; 0 leaves it out.")
+@click.option("--graph", type=click.Path(path_type=Path), help="In a model repository. [the bundled checkpoint's]")
+@click.option("--rounds", type=click.IntRange(0), default=11, show_default=True, help="Of the speed; 0 leaves it out.")
+@click.option("--profile", is_flag=True, help="Also say which kinds of nodes take the time.")
 @click.option("--output", type=click.Path(path_type=Path), help="Writes OUTPUT.md and OUTPUT.json.")
-def main(*, manifests: tuple[Path, ...], graph: Path, rounds: int, output: Path | None) -> None:
+def main(*, manifests: tuple[Path, ...], graph: Path | None, rounds: int, profile: bool, output: Path | None) -> None:
     """Prints the results; without manifests only the speed."""
-    results, reports = [], []
+    if output is not None and not manifests:
+        raise click.UsageError("a page needs the parity too: name manifests")
+    if not manifests and not rounds and not profile:
+        raise click.UsageError("nothing to do: name manifests for the parity, or rounds for the speed")
+    results, reports, checkpoint = [], [], None
     if manifests:
-        reference = open_subject(graph)
+        path = graph or bundled() / MODEL
+        try:
+            checkpoint = Checkpoint.of(path.resolve().parents[2])
+        except (OSError, KeyError, ValueError) as error:
+            raise GraphError(f"{path} lies in no model repository of an export: it has no manifest.json") from error
+        reference = open_subject(path)
         speech = [spoken for manifest in manifests for spoken in read_speech(manifest, reference)]
-        for report, result in parity(graph, speech, reference):
+        for report, result in parity(path, speech, reference):
             reports.append(report.as_dict())
             results.append(result)
-    if rounds:
-        results.append(speed(rounds))
+    else:
+        say("without manifests only the speed is measured")
+    if rounds or profile:
+        say("speed: a random checkpoint of the large architecture is made and exported first, in about a minute")
+        graphs = large_graphs()
+        results += [measure_speed(graphs, rounds)] if rounds else []
+        results += [measure_shares(graphs)] if profile else []
     text = "\n\n".join(result.markdown() for result in results)
     print(text)
-    if output is not None:
-        machine = Machine.here()
-        names = " ".join("/".join(path.parts[-2:]) for path in manifests)
-        title = f"# Precision on a CPU\n\n`python -m benchmarks.precision {names}`; {machine.line()}\n\n"
-        output.with_suffix(".md").write_text(title + text + "\n", encoding="utf-8")
-        output.with_suffix(".json").write_text(
-            json.dumps({"machine": machine.line(), "reports": reports}, ensure_ascii=False, indent=1) + "\n",
-            encoding="utf-8",
-        )
+    if output is None or checkpoint is None:
+        return
+    machine = Machine.here()
+    names = " ".join("/".join(path.parts[-2:]) for path in manifests)
+    head = f"`python -m benchmarks.precision {names}`; {checkpoint.line()}; {machine.line()}"
+    output.with_suffix(".md").write_text(f"# Precision on a CPU\n\n{head}\n\n{text}\n", encoding="utf-8")
+    content = {
+        "machine": asdict(machine),
+        "checkpoint": asdict(checkpoint),
+        "reports": reports,
+        "results": [asdict(result) for result in results],
+    }
+    output.with_suffix(".json").write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ from hypothesis import settings
 
 # onnxruntime's wheels keep a database of usage in the home folder and send it to their maker otherwise
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+# PyTorch's threads would spin between runs, while ONNX Runtime's and other programs' wait for the processors
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 settings.register_profile("shrota", deadline=None, derandomize=True)
 settings.load_profile("shrota")

@@ -12,7 +12,8 @@ from shrota_export.checkpoint import find_checkpoint
 PAGES = {
     "cpu": "make bench",
     "decoder-quality": "make quality",
-    "precision": "python -m benchmarks.precision MANIFEST...",
+    "precision": "python -m benchmarks.precision MANIFEST... --profile --output docs/benchmarks/precision",
+    "precision-large": "python -m benchmarks.precision_large --output docs/benchmarks/precision-large",
 }
 """The command that writes each page."""
 

@@ -22,7 +22,7 @@ import shrota_export.graph.normalization
 import shrota_export.onnx_export
 import shrota_export.precision.graphs
 from shrota_export.engines import Engine, Floats, open_engine
-from shrota_export.errors import CheckpointError, RepositoryError, SpeechError, VerificationError
+from shrota_export.errors import CheckpointError, GateError, RepositoryError, SpeechError, VerificationError
 from shrota_export.exporters import export_graph
 from shrota_export.speech import read_speech
 from shrota_testing.checkpoints import TOKENS, make_audio, write_checkpoint
@@ -236,6 +236,32 @@ def test_a_graph_that_differs_is_not_published(
     assert snapshot(repository) == before
 
 
+def test_what_the_gate_refuses_is_not_installed(
+    export_tiny: ExportTiny, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own comparison, not only that of the cuts."""
+    before = snapshot(repository)
+    break_the_mask(monkeypatch)
+    monkeypatch.setattr(shrota_export.onnx_export, "verify", lambda *_: dict.fromkeys(("alone", "invariance"), 0.0))
+    message = r"the exported graph \(fp32\) is refused: log-probabilities differ .* at full batch"
+    with pytest.raises(GateError, match=message):
+        export_tiny(repository)
+    assert snapshot(repository) == before
+
+
+def test_the_gate_says_what_it_found(
+    export_tiny: ExportTiny, repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of speech without texts only log-probabilities; a random model's tokens mean nothing."""
+    export_tiny(repository)
+    found = read(repository / "acoustic_onnx" / "1" / "manifest.json")["gate"]
+    assert found["passed"] is True
+    assert found["reference"] == "PyTorch"
+    assert found["from_reference"]["alone"]["frames"] > 100
+    assert "no texts or tokens" in found["tokens_not_judged_because"]
+    assert "judged by log-probabilities and batch invariance only: no texts" in capsys.readouterr().err
+
+
 def test_a_model_that_does_not_export_is_refused(
     export_tiny: ExportTiny, repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -295,7 +321,7 @@ def test_weights_too_large_for_a_protobuf_go_beside_the_graph(
 
 def test_no_speech_to_verify_with(export_tiny: ExportTiny, repository: Path, tmp_path: Path) -> None:
     before = snapshot(repository)
-    with pytest.raises(SpeechError, match="name a manifest with --speech"):
+    with pytest.raises(SpeechError, match="name a manifest with --manifest"):
         export_tiny(repository, "--speech", str(tmp_path / "manifest.jsonl"))
     for line in ("", "not json", '{"text": "क"}', '["a.wav"]', '{"audio": "missing.wav"}'):
         (tmp_path / "manifest.jsonl").write_text(line, encoding="utf-8")

@@ -142,6 +142,28 @@ def test_without_the_server_that_runs_plans(
     assert build() == {"was_run": False, "why": why}
 
 
+@pytest.mark.usefixtures("device")
+def test_where_the_plan_cannot_run_its_graph_is_judged(
+    build: Callable[..., dict[str, Any]],
+    repository: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, comparison.RUNNER, None)
+    write_half_engine(repository / MODEL, TensorProto.FLOAT)
+    graph = tmp_path / "half.onnx"
+    write_half_engine(graph)
+    found = build("--precision", "fp16", str(graph))
+    assert (found["was_run"], found["graph"]["passed"], found["graph"]["precision"]) == (False, True, "fp16")
+    assert "the graph that it was built from was, and passed" in capsys.readouterr().err
+    write_tiny_engine(repository / MODEL)  # another network
+    before = snapshot(repository)
+    with pytest.raises(GateError, match=r"half\.onnx \(fp16\) is refused: .*; nothing was installed"):
+        build("--precision", "fp16", str(graph), "--force")
+    assert snapshot(repository) == before
+
+
 def engine_of(calls: list[tuple[int, ...]]) -> Callable[..., Any]:
     def run(audio: Any, num_samples: Any) -> tuple[Any, Any]:
         calls.append(audio.shape)

@@ -228,11 +228,11 @@ def test_a_file_that_is_no_graph(repository: Path, tmp_path: Path, content: byte
         shrota_export_tensorrt(repository, str(tmp_path / "x.onnx"))
 
 
-def test_another_vocabulary_and_other_profiles_go_into_the_configuration(repository: Path, tmp_path: Path) -> None:
-    write_half_engine(tmp_path / "x.onnx", TensorProto.FLOAT, vocabulary_size=32)
+def test_another_vocabulary_and_other_profiles_go_into_the_configuration(repository: Path) -> None:
+    write_half_engine(repository / MODEL, TensorProto.FLOAT, vocabulary_size=32)
     config = repository / "acoustic" / "config.pbtxt"
     config.write_text(config.read_text("utf-8").replace('string_value: "40"', 'string_value: "20"'), "utf-8")
-    shrota_export_tensorrt(repository, str(tmp_path / "x.onnx"))
+    shrota_export_tensorrt(repository)
     text = (repository / PLAN_CONFIGURATION).read_text("utf-8")
     assert "dims: 32" in text
     assert (

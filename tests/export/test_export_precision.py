@@ -17,7 +17,8 @@ from onnx import TensorProto
 from shrota_export.cli import export
 from shrota_export.engines import open_engine, run_rows
 from shrota_export.errors import GateError, GraphError, RepositoryError
-from shrota_export.gate import cases, check
+from shrota_export.gate import cases, check, open_subject
+from shrota_export.precision import graphs
 from shrota_export.precision.convert import convert
 from shrota_export.precision.emulation import emulate
 from shrota_export.precision.graphs import constants, float_tensors, layer_of
@@ -201,7 +202,7 @@ def test_int8_rows_do_not_depend_on_neighbours() -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     source = load(tiny_graph())
-    assert len(quantizable_nodes(source)) == 14
+    assert len(quantizable_nodes(source)) == 14 + 6  # products, and convolutions of the extractor
     report = check(subject("int8", to_int8(source)), subject("float32", source), speech())
     assert report.passed, report.lines()
     assert 0 < report.cases["alone"].mean < 0.2
@@ -221,6 +222,60 @@ def _quantize_dynamic(source: onnx.ModelProto, quantize: Callable[[Path, Path], 
         onnx.save(source, old)
         quantize(old, new)
         return onnx.load(new)
+
+
+def convolution(kernel: int, stride: int, **settings: Any) -> onnx.ModelProto:
+    """AUDIO [B, 24, T] -> LOG_PROBS [B, 40, F]."""
+    helper = onnx.helper
+    random = np.random.default_rng(kernel)
+    kernels = random.normal(0, 1, (40, 24, kernel)).astype(np.float32)
+    constants = [
+        onnx.numpy_helper.from_array(kernels, "kernels"),
+        onnx.numpy_helper.from_array(random.normal(0, 1, 40).astype(np.float32), "bias"),
+    ]
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["AUDIO", "kernels", "bias"], ["LOG_PROBS"], strides=[stride], **settings)],
+        "convolution",
+        [helper.make_tensor_value_info("AUDIO", TensorProto.FLOAT, ["B", 24, "T"])],
+        [helper.make_tensor_value_info("LOG_PROBS", TensorProto.FLOAT, ["B", 40, "F"])],
+        constants,
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def run_graph(graph: onnx.ModelProto, audio: Any) -> Any:
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(["LOG_PROBS"], {"AUDIO": audio})[0]
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 2), (2, 2), (4, 2), (7, 3), (3, 1), (5, 4)])
+@pytest.mark.parametrize("length", [41, 42, 43, 44])
+def test_a_convolution_in_int8(kernel: int, stride: int, length: int) -> None:
+    """As in float32 but for rounding to 8 and 7 bits, whatever is left over at the end, and row by row."""
+    source = convolution(kernel, stride)
+    graph = to_int8(source)
+    assert not [node for node in graph.graph.node if node.op_type == "Conv"]
+    random = np.random.default_rng(length)
+    audio = random.normal(0, 1, (2, 24, length)).astype(np.float32)
+    audio[:, :, length // 2 :] *= 1e-4  # quiet frames have a scale of their own
+    expected, found = run_graph(source, audio), run_graph(graph, audio)
+    assert found.shape == expected.shape
+    signal = expected - run_graph(source, np.zeros_like(audio))  # without the bias
+    loud, quiet = (length // 2 - kernel) // stride + 1, -(-(length // 2) // stride)
+    for rows in (slice(0, loud), slice(quiet, None)):
+        assert np.abs(found - expected)[:, :, rows].mean() < 0.02 * signal[:, :, rows].std()
+    # the last row of a shorter utterance, beside loud padding
+    end = (expected.shape[2] - 3) * stride + kernel
+    louder = audio.copy()
+    louder[:, :, end:] *= 1e6
+    np.testing.assert_array_equal(run_graph(graph, louder)[:, :, : expected.shape[2] - 2], found[:, :, :-2])
+
+
+@pytest.mark.parametrize("settings", [{"pads": [1, 1]}, {"dilations": [2]}, {"auto_pad": "SAME_UPPER"}])
+def test_other_convolutions_stay_float32(settings: dict[str, Any]) -> None:
+    source = convolution(3, 2, **settings)
+    assert quantizable_nodes(source) == []
+    assert quantizable_nodes(convolution(3, 4)) == []  # rows that do not touch
 
 
 def test_int8_from_opset_18_on() -> None:
@@ -297,6 +352,24 @@ def test_the_search_keeps_what_ranges_did_not_catch(tmp_path: Path) -> None:
     content = json.loads((tmp_path / "graph.json").read_text(encoding="utf-8"))
     assert content["kept_in_float32"]["by_search"]["nodes"] == list(made.found.nodes)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["graph.json", "graph.onnx"]
+
+
+@pytest.mark.parametrize("precision", list(Precision))
+def test_graphs_that_do_not_fit_into_a_protobuf(
+    precision: Precision, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Above 2 GB the weights lie in a file of their own, for the gate's sessions, too; here already above 10 kB."""
+    monkeypatch.setattr(graphs, "LARGEST_PROTOBUF", 10_000)
+    source = load(tiny_graph())
+    reference = subject("float32", source)
+    made = make(source, reference, precision, speech())
+    write(made, tmp_path / "graph.onnx")
+    assert (tmp_path / "graph.onnx.data").stat().st_size > 10_000
+    opened = open_subject(tmp_path / "graph.onnx")
+    assert check(opened, reference, speech()).passed
+    broken = load(tiny_graph())
+    change_weight(broken, "/head/MatMul", lambda values: values * 2)
+    assert "/head/MatMul" in str(check(subject("broken", broken), reference, speech()).departure)
 
 
 def test_bad_input(speech: Path, tmp_path: Path) -> None:

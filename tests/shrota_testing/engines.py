@@ -17,27 +17,52 @@ def tiny_weights(vocabulary_size: int = 68, seed: int = 0) -> NDArray[np.float32
     return random.normal(0, 0.5, (vocabulary_size, RECEPTIVE_FIELD)).astype(np.float32)
 
 
+def make_engine(
+    nodes: list[onnx.NodeProto], constants: list[onnx.TensorProto], vocabulary_size: int
+) -> onnx.ModelProto:
+    """A graph under the engines' contract from the nodes between AUDIO [B, T] and LOG_PROBS [B, F, V].
+
+    NUM_FRAMES is added, and the constant ``one_axis`` for whoever wants a channel axis.
+    """
+    counting = [
+        helper.make_node("Sub", ["NUM_SAMPLES", "context"], ["inner"]),
+        helper.make_node("Max", ["inner", "zero"], ["positive"]),
+        helper.make_node("Div", ["positive", "stride"], ["NUM_FRAMES"]),
+    ]
+    shared = [
+        numpy_helper.from_array(np.array([1], np.int64), "one_axis"),
+        numpy_helper.from_array(np.array(STRIDE, np.int32), "stride"),
+        numpy_helper.from_array(np.array(RECEPTIVE_FIELD - STRIDE, np.int32), "context"),
+        numpy_helper.from_array(np.array(0, np.int32), "zero"),
+    ]
+    graph = helper.make_graph(
+        [*nodes, *counting],
+        "tiny",
+        [
+            helper.make_tensor_value_info("AUDIO", TensorProto.FLOAT, ["B", "T"]),
+            helper.make_tensor_value_info("NUM_SAMPLES", TensorProto.INT32, ["B", 1]),
+        ],
+        [
+            helper.make_tensor_value_info("LOG_PROBS", TensorProto.FLOAT, ["B", "F", vocabulary_size]),
+            helper.make_tensor_value_info("NUM_FRAMES", TensorProto.INT32, ["B", 1]),
+        ],
+        [*constants, *shared],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
 def write_tiny_engine(path: Path, vocabulary_size: int = 68, seed: int = 0, ballast: int = 0) -> None:
     """Writes AUDIO [B, T], NUM_SAMPLES [B, 1] -> LOG_PROBS [B, F, V], NUM_FRAMES [B, 1]: one strided convolution.
 
     ``ballast`` further kernels are computed and thrown away: 4096 make it about as slow as a real small model.
     """
     kernels = tiny_weights(vocabulary_size, seed)[:, None, :]
-    constants = [
-        numpy_helper.from_array(kernels, "kernels"),
-        numpy_helper.from_array(np.array([1], np.int64), "one_axis"),
-        numpy_helper.from_array(np.array(STRIDE, np.int32), "stride"),
-        numpy_helper.from_array(np.array(RECEPTIVE_FIELD - STRIDE, np.int32), "context"),
-        numpy_helper.from_array(np.array(0, np.int32), "zero"),
-    ]
+    constants = [numpy_helper.from_array(kernels, "kernels")]
     nodes = [
         helper.make_node("Unsqueeze", ["AUDIO", "one_axis"], ["channel"]),
         helper.make_node("Conv", ["channel", "kernels"], ["scores"], strides=[STRIDE]),
         helper.make_node("Transpose", ["scores"], ["logits"], perm=[0, 2, 1]),
         helper.make_node("LogSoftmax", ["logits"], ["LOG_PROBS"], axis=-1),
-        helper.make_node("Sub", ["NUM_SAMPLES", "context"], ["inner"]),
-        helper.make_node("Max", ["inner", "zero"], ["positive"]),
-        helper.make_node("Div", ["positive", "stride"], ["NUM_FRAMES"]),
     ]
     if ballast:
         constants += [
@@ -52,20 +77,7 @@ def write_tiny_engine(path: Path, vocabulary_size: int = 68, seed: int = 0, ball
             helper.make_node("Add", ["scores", "ballast_zero"], ["loaded_scores"]),
             helper.make_node("Transpose", ["loaded_scores"], ["logits"], perm=[0, 2, 1]),
         ]
-    graph = helper.make_graph(
-        nodes,
-        "tiny",
-        [
-            helper.make_tensor_value_info("AUDIO", TensorProto.FLOAT, ["B", "T"]),
-            helper.make_tensor_value_info("NUM_SAMPLES", TensorProto.INT32, ["B", 1]),
-        ],
-        [
-            helper.make_tensor_value_info("LOG_PROBS", TensorProto.FLOAT, ["B", "F", vocabulary_size]),
-            helper.make_tensor_value_info("NUM_FRAMES", TensorProto.INT32, ["B", 1]),
-        ],
-        constants,
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    model = make_engine(nodes, constants, vocabulary_size)
     onnx.checker.check_model(model)
     onnx.save(model, str(path))
 

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from shrota_testing.engines import RECEPTIVE_FIELD, STRIDE
+from shrota_testing.engines import RECEPTIVE_FIELD, STRIDE, make_engine
 
 WIDTH = 32
 
@@ -26,10 +26,6 @@ def write_half_engine(path: Path, kind: int = TensorProto.FLOAT16, vocabulary_si
         weights("head_float", WIDTH, vocabulary_size),
         numpy_helper.from_array(np.ones(WIDTH, np.float32), "scale"),
         numpy_helper.from_array(np.zeros(WIDTH, np.float32), "bias"),
-        numpy_helper.from_array(np.array([1], np.int64), "one_axis"),
-        numpy_helper.from_array(np.array(STRIDE, np.int32), "stride"),
-        numpy_helper.from_array(np.array(RECEPTIVE_FIELD - STRIDE, np.int32), "context"),
-        numpy_helper.from_array(np.array(0, np.int32), "zero"),
     ]
     nodes = [
         helper.make_node("Unsqueeze", ["AUDIO", "one_axis"], ["channel_float"]),
@@ -44,25 +40,8 @@ def write_half_engine(path: Path, kind: int = TensorProto.FLOAT16, vocabulary_si
         helper.make_node("MatMul", ["normal", "head"], ["logits"], name="product"),
         _cast("logits", "logits_float", TensorProto.FLOAT),
         helper.make_node("LogSoftmax", ["logits_float"], ["LOG_PROBS"], axis=-1),
-        helper.make_node("Sub", ["NUM_SAMPLES", "context"], ["inner"]),
-        helper.make_node("Max", ["inner", "zero"], ["positive"]),
-        helper.make_node("Div", ["positive", "stride"], ["NUM_FRAMES"]),
     ]
-    graph = helper.make_graph(
-        nodes,
-        "tiny",
-        [
-            helper.make_tensor_value_info("AUDIO", TensorProto.FLOAT, ["B", "T"]),
-            helper.make_tensor_value_info("NUM_SAMPLES", TensorProto.INT32, ["B", 1]),
-        ],
-        [
-            helper.make_tensor_value_info("LOG_PROBS", TensorProto.FLOAT, ["B", "F", vocabulary_size]),
-            helper.make_tensor_value_info("NUM_FRAMES", TensorProto.INT32, ["B", 1]),
-        ],
-        constants,
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.save(model, str(path))
+    onnx.save(make_engine(nodes, constants, vocabulary_size), str(path))
 
 
 def _cast(source: str, target: str, kind: int) -> onnx.NodeProto:

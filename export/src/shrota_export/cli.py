@@ -1,5 +1,6 @@
 """``shrota export``: checkpoint to model repository."""
 
+import os
 from pathlib import Path
 
 import click
@@ -25,11 +26,13 @@ export.add_command(precision_command)
     "--repository", type=PATH, default=Path("model_repository"), show_default=True, help="Where Triton serves from."
 )
 @click.option(
+    "--manifest",
     "--speech",
+    "speech",
     type=PATH,
     default=Path("samples/manifest.jsonl"),
     show_default=True,
-    help='Speech to verify with: JSON lines, each {"audio": FILE}.',
+    help='Speech to verify with: JSON lines, each {"audio": FILE, "text": WHAT IS SAID}.',
 )
 @click.option("--exporter", type=click.Choice(["torchscript", "dynamo"]), default="torchscript", show_default=True)
 @click.option("--opset", type=click.IntRange(17, 20), default=17, show_default=True)
@@ -40,7 +43,8 @@ def export_onnx_command(
     """Exports CHECKPOINT (a folder, or a name on the Hugging Face hub) to ONNX.
 
     Any raw-waveform CTC model of the wav2vec 2.0 family: Wav2Vec2, HuBERT, WavLM, Data2VecAudio, UniSpeech. The graph
-    is compared with the checkpoint on speech; only one that gives the same goes into the repository.
+    is compared with the checkpoint on speech, alone and in batches, log-probabilities and transcripts; only one that
+    gives the same goes into the repository.
     """
     from shrota_export.checkpoint import find_checkpoint  # noqa: PLC0415
     from shrota_export.manifest import Settings, is_exported  # noqa: PLC0415
@@ -53,6 +57,8 @@ def export_onnx_command(
         click.echo(f"{checkpoint} is already exported to {repository} (--force repeats it)", err=True)
         return
     click.echo(f"export {checkpoint} to {repository}", err=True)
+    # read when PyTorch is loaded: its threads would spin between runs, while ONNX Runtime needs the processors
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from shrota_export.onnx_export import export_onnx  # noqa: PLC0415 - PyTorch takes seconds
 
     result = export_onnx(found, repository, speech, settings)
@@ -62,6 +68,7 @@ def export_onnx_command(
         f"within {result.differences['invariance']:.1e} in any batch",
         err=True,
     )
+    click.echo(f"the gate passes it: {result.gate.summary()}", err=True)
     if result.language_model:
         click.echo(result.language_model, err=True)
 
@@ -167,6 +174,8 @@ def export_tensorrt_command(
         click.echo("compared with the float32 graph on speech: it passed (plan.json has the numbers)", err=True)
     else:
         click.echo(f"not compared with the float32 graph: {comparison['why']}", err=True)
+        if "graph" in comparison:
+            click.echo("the graph that it was built from was, and passed (plan.json has the numbers)", err=True)
 
 
 @export.command("random")

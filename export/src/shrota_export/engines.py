@@ -30,6 +30,8 @@ def open_engine(graph: Path | bytes, *, threads: int = 0, fuse: bool = True, spi
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # warnings of the optimizer are not for the user
     options.intra_op_num_threads = threads
+    # between runs the processors are PyTorch's, or another engine's
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     if not spin:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if not fuse:

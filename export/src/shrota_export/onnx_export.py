@@ -13,12 +13,16 @@ from shrota_export.engines import open_engine
 from shrota_export.errors import CheckpointError
 from shrota_export.exporters import Exporter, export_graph
 from shrota_export.frontend import Frontend, receptive_field_and_stride
+from shrota_export.gate import Report, Subject, check
+from shrota_export.gate import read_speech as read_whole_speech
+from shrota_export.gate.stages import module_engine
 from shrota_export.graph.engine import AcousticEngine
 from shrota_export.language_model import StagedModel, is_of, stage_language_model
 from shrota_export.loading import load_feature_extractor, load_model, load_tokenizer
 from shrota_export.manifest import Settings, count_nodes, describe_file, now, write_json
 from shrota_export.paths import FLOAT32_MODEL, FRONTEND, LANGUAGE_MODELS, LM_WORDS, MANIFEST, MODEL, VOCABULARY
 from shrota_export.precision.graphs import save_graph
+from shrota_export.precision.kinds import Precision
 from shrota_export.progress import step
 from shrota_export.repository import Publication, publication
 from shrota_export.speech import read_speech
@@ -32,12 +36,17 @@ class Export:
 
     nodes: dict[str, int]
     differences: dict[str, float]
+    gate: Report
+    """Its comparison with PyTorch on all of the speech."""
     language_model: str | None
     """What became of the decoder's language model, in one line; None if there was none and is none."""
 
 
 def export_onnx(checkpoint: Checkpoint, repository: Path, speech: Path, settings: Settings) -> Export:
     """Exports a checkpoint, verifies the graph on speech, and puts it into the repository with all that belongs to it.
+
+    Two comparisons come before anything is installed: cuts of the speech with the Hugging Face model, whose own way of
+    reading audio is part of that; and all of it, with its texts, with this engine in PyTorch, by the gate.
 
     Raises:
         ExportError: with the cause; the repository is then as it was.
@@ -56,12 +65,20 @@ def export_onnx(checkpoint: Checkpoint, repository: Path, speech: Path, settings
             engine = AcousticEngine(model, normalize=frontend.normalize).eval()
             del model
             graph = _export(checkpoint.name, engine, files.scratch() / "graph.onnx", settings)
-            del engine
             nodes = count_nodes(graph)
             data = _save(graph, files, _fingerprint(checkpoint, settings))
             del graph
         with step("verify the graph on speech"):
-            differences = verify(open_engine(files.path(MODEL)), utterances, references, receptive_field)
+            run = open_engine(files.path(MODEL))
+            differences = verify(run, utterances, references, receptive_field)
+        with step("compare it with PyTorch on all speech"):
+            candidate = Subject(
+                "the exported graph", run, Precision.FP32, vocabulary=vocabulary, sample_rate=checkpoint.sample_rate
+            )
+            reference = candidate.beside("PyTorch", module_engine(engine), Precision.FP32)
+            gate = check(candidate, reference, read_whole_speech(speech, reference))
+            gate.raise_for_failures()
+            del engine, run, candidate, reference
         with step("write the repository"):
             write_json(files.path(FRONTEND), frontend.as_json())
             write_json(files.path(VOCABULARY), vocabulary.as_json(frontend.stride / frontend.sample_rate))
@@ -81,6 +98,7 @@ def export_onnx(checkpoint: Checkpoint, repository: Path, speech: Path, settings
                     "largest_difference": differences,
                     "tolerance": {"checkpoint": TOLERANCE, "invariance": INVARIANCE_TOLERANCE},
                 },
+                "gate": gate.as_dict(),
                 "files": {str(name): describe_file(files.path(name)) for name in (*data, VOCABULARY, FRONTEND, MODEL)},
                 "language_model": None if language_model is None else {"words": language_model.words},
                 "date": now(),
@@ -88,7 +106,7 @@ def export_onnx(checkpoint: Checkpoint, repository: Path, speech: Path, settings
             write_json(files.path(MANIFEST), content)
             stale += [FLOAT32_MODEL, *(path for path in _data_files(repository) if path not in data)]
             files.commit([*written, MANIFEST], remove=stale)
-    return Export(nodes, differences, _fate(language_model, there=there, removed=LM_WORDS in stale))
+    return Export(nodes, differences, gate, _fate(language_model, there=there, removed=LM_WORDS in stale))
 
 
 def _fate(installed: StagedModel | None, *, there: bool, removed: bool) -> str | None:

@@ -63,7 +63,8 @@ def check_command(
     from shrota_export.gate import Thresholds, check, open_subject, read_speech  # noqa: PLC0415
 
     reference = open_subject(against)
-    subject = open_subject(candidate, vocabulary=vocabulary)
+    same = vocabulary is None and candidate.resolve() == against.resolve()
+    subject = reference if same else open_subject(candidate, vocabulary=vocabulary)
     thresholds = Thresholds.of(subject.precision).changed(settings)
     speech = read_speech(manifest, reference)
     if stages:

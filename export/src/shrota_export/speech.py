@@ -36,7 +36,8 @@ def read_speech(manifest: Path, sample_rate: int) -> list[Utterance]:
     try:
         files = [utterance.audio for utterance in read_manifest(manifest)]
     except ManifestError as error:
-        raise SpeechError(f"no speech to verify the export with: {error}; or name a manifest with --speech") from error
+        reason = f"no speech to verify the export with: {error}"
+        raise SpeechError(f"{reason}; or name a manifest with --manifest") from error
     utterances = []
     for index, duration_s in enumerate(DURATIONS_S):
         path = files[index % len(files)]

@@ -16,6 +16,7 @@ from pathlib import Path
 from shrota_server.errors import InstallationError
 
 BACKENDS = Path(__file__).parent / "backends"
+SHARED = Path(__file__).parent / "backend_common" / "shrota_backend.py"
 STUB = "triton_python_backend_stub"
 # where NVIDIA's container keeps the Python backend
 CONTAINER_STUB = Path("/opt/tritonserver/backends/python") / STUB
@@ -87,6 +88,7 @@ def assemble_backends(root: Path, stub: Path, folder: Path) -> Path:
     for backend in BACKENDS.iterdir():
         if backend.is_dir() and backend.name != "__pycache__":
             shutil.copytree(backend, backends / backend.name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copy(SHARED, backends / backend.name)
     return backends
 
 

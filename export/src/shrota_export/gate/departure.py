@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from shrota_export.engines import Floats, Ints
-from shrota_export.precision.graphs import float_tensors, layer_of
+from shrota_export.precision.graphs import float_tensors, layer_of, session_source
 
 Doubles = NDArray[np.float64]
 PROBES = 16
@@ -122,7 +122,8 @@ def _tensors(model: onnx.ModelProto, names: Sequence[str], batch: tuple[Floats, 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(probe.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    with session_source(probe) as source:
+        session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     values = session.run(list(names), {"AUDIO": batch[0], "NUM_SAMPLES": batch[1]})
     return {name: np.asarray(value, np.float64) for name, value in zip(names, values, strict=True)}
 

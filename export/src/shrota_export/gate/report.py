@@ -75,6 +75,22 @@ class Report:
             f"{self.candidate} ({self.precision}) is refused: {first}{more}{departure}; nothing was installed"
         )
 
+    def summary(self) -> str:
+        """What was found, in one line."""
+        alone = self.cases["alone"]
+        elsewhere = max((found.largest for found in self.invariance.values()), default=0.0)
+        found = (
+            f"from {self.reference} at most {alone.largest:.1e}, from itself alone at most {elsewhere:.1e} in "
+            f"log-probability on {alone.frames} frames"
+        )
+        if self.transcripts is None or self.meaningless:
+            return f"{found}; judged by log-probabilities and batch invariance only: {self.meaningless}"
+        words = self.transcripts.words
+        return (
+            f"{found}; word error rate {self.transcripts.reference.words.value:.2%}, "
+            f"{100 * words.value:+.2f} points ({words.errors:+d} errors)"
+        )
+
     def lines(self) -> list[str]:
         """The report as text."""
         lines = [f"{self.candidate} ({self.precision}) against {self.reference}"]

@@ -2,8 +2,9 @@
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +18,9 @@ from shrota_export.gate.thresholds import Thresholds
 from shrota_export.manifest import read_manifest
 from shrota_export.paths import MANIFEST
 from shrota_export.precision.kinds import Precision
+
+if TYPE_CHECKING:
+    from shrota_export.graph.engine import AcousticEngine
 
 
 @dataclass(frozen=True)
@@ -54,16 +58,8 @@ def walk(stages: Sequence[Subject], speech: Sequence[Spoken], thresholds: Thresh
     """
     for before, after in itertools.pairwise(stages):
         changes = after.precision is not before.precision
-        yield Step(before, after, check(after, before, speech, thresholds if changes else same_precision(after)))
-
-
-def same_precision(stage: Subject) -> Thresholds:
-    """For a stage that must give what the one before it gives: in float32 but for rounding."""
-    defaults = Thresholds.of(stage.precision)
-    if stage.precision is not Precision.FP32:
-        return defaults
-    # the engine's contract with the checkpoint, of which PyTorch's own sums differ by as much alone as in a batch
-    return replace(defaults, invariance_largest=defaults.largest_difference)
+        limits = thresholds if changes else Thresholds.of(after.precision)
+        yield Step(before, after, check(after, before, speech, limits))
 
 
 def first_failure(steps: Sequence[Step]) -> Step | None:
@@ -77,15 +73,18 @@ def pytorch_engine(checkpoint: str) -> Engine:
     Raises:
         CheckpointError: the checkpoint cannot be loaded.
     """
-    import torch  # noqa: PLC0415 - seconds
-
     from shrota_export.checkpoint import find_checkpoint  # noqa: PLC0415
     from shrota_export.graph.engine import AcousticEngine  # noqa: PLC0415
     from shrota_export.loading import load_feature_extractor, load_model  # noqa: PLC0415
 
     found = find_checkpoint(checkpoint)
     normalize = bool(load_feature_extractor(found).do_normalize)
-    module = AcousticEngine(load_model(found), normalize=normalize).eval()
+    return module_engine(AcousticEngine(load_model(found), normalize=normalize).eval())
+
+
+def module_engine(module: "AcousticEngine") -> Engine:
+    """An engine that is still a module of PyTorch's."""
+    import torch  # noqa: PLC0415 - seconds
 
     def run(audio: Floats, num_samples: Ints) -> tuple[Floats, Ints]:
         with torch.inference_mode():

@@ -13,7 +13,7 @@ from shrota_export.engines import Engine, open_engine, run_rows
 from shrota_export.errors import GraphError
 from shrota_export.paths import FRONTEND, VOCABULARY
 from shrota_export.precision.emulation import emulate
-from shrota_export.precision.graphs import load_graph
+from shrota_export.precision.graphs import load_graph, session_source
 from shrota_export.precision.kinds import Precision, precision_of
 from shrota_export.vocabulary import Vocabulary
 
@@ -110,9 +110,11 @@ def make_subject(
     precision = precision_of(model)
     runnable = emulate(model)
     try:
-        engine = open_engine(runnable.SerializeToString(), fuse=fuse)
+        with session_source(runnable) as source:
+            engine = open_engine(source, fuse=fuse)
         if precision is Precision.FP16:
-            open_engine(model.SerializeToString())  # what is emulated must load as well
+            with session_source(model) as source:
+                open_engine(source)  # what is emulated must load as well
     except Exception as error:  # onnxruntime's errors share no base class but Exception
         reason = " ".join(str(error).split())[:300]
         raise GraphError(f"{name} is not loaded by ONNX Runtime: {reason}") from error

@@ -30,8 +30,9 @@ class Thresholds:
             padding), in log-probability. Sums are added up in another order there, which is 1e-7 of a tensor; in low
             precision that tips a number to its neighbour now and then, and each that tips is off by a whole rounding.
             So in low precision this is as wide as ``mean_difference``.
-        invariance_largest: its maximum. In float32 the engines' contract is 1e-4 on the speech of the export's own
-            verification; on all windows of `samples/` up to 1.5e-4 occurs, so that 5e-4 is what is refused here.
+        invariance_largest: its maximum. In float32 it is the engines' contract, 1e-4. On `samples/` the bundled
+            checkpoint gave 1.1e-5 and the families in the tests at most 9e-6 (ONNX Runtime on a processor, fused and
+            unfused), since the sums of the normalisation are aligned: before that, up to 1.5e-4 occurred.
         invariance_changed_frames: share of the frames whose best token changes by that. Quantised with scales of a
             whole tensor, which depend on neighbours and padding, it was 4 %.
         departure: largest difference of a tensor from the reference's, relative to that one's largest magnitude, that
@@ -46,7 +47,7 @@ class Thresholds:
     word_error_rate: float = 0.0
     character_error_rate: float = 0.0
     invariance_mean: float = 1e-5
-    invariance_largest: float = 5e-4
+    invariance_largest: float = 1e-4
     invariance_changed_frames: float = 0.0
     departure: float = 1e-3
     meaningless_word_error_rate: float = 0.8

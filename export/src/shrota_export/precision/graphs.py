@@ -2,7 +2,9 @@
 
 import graphlib
 import re
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +57,22 @@ def save_graph(model: onnx.ModelProto, path: Path, data_name: str) -> list[Path]
     moved.CopyFrom(model)  # onnx takes the weights out of the graph that it writes
     onnx.save(moved, path, save_as_external_data=True, all_tensors_to_one_file=True, location=data_name)
     return [path.with_name(data_name)]
+
+
+@contextmanager
+def session_source(model: onnx.ModelProto) -> Iterator[Path | bytes]:
+    """What ONNX Runtime opens a graph in memory from: its bytes; above 2 GB a file, which is gone after the context.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    if model.ByteSize() < LARGEST_PROTOBUF:
+        yield model.SerializeToString()
+        return
+    with tempfile.TemporaryDirectory(prefix="shrota-graph-") as folder:
+        path = Path(folder) / "graph.onnx"
+        save_graph(model, path, "graph.onnx.data")
+        yield path
 
 
 def name_nodes(model: onnx.ModelProto) -> None:

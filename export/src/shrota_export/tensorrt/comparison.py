@@ -13,7 +13,10 @@ import numpy as np
 from shrota_export.engines import Engine, Floats, Ints
 from shrota_export.errors import PlanError
 from shrota_export.gate import Thresholds, check, open_subject, read_speech
-from shrota_export.paths import FLOAT32_MODEL, MODEL
+from shrota_export.gate.subject import make_subject
+from shrota_export.manifest import describe_file, read_manifest
+from shrota_export.paths import FLOAT32_MODEL, MANIFEST, MODEL
+from shrota_export.precision.graphs import load_graph
 from shrota_export.precision.kinds import Precision as GraphPrecision
 from shrota_export.progress import step
 from shrota_export.tensorrt.builder import Request
@@ -25,7 +28,7 @@ RUNNER = "shrota_server.backends.tensorrt.shrota_tensorrt.opening"
 
 
 def compare_plan(request: Request, repository: Path, plan: Path, speech: Path) -> dict[str, Any]:
-    """What the gate measured, for ``plan.json``; or why the plan could not be run.
+    """What the gate measured, for ``plan.json``; or why the plan could not be run, and what it measured of the graph.
 
     Args:
         request: what the plan was built from.
@@ -42,7 +45,8 @@ def compare_plan(request: Request, repository: Path, plan: Path, speech: Path) -
     if why is None and reference is None:
         why = "the repository holds no float32 graph to compare it with"
     if reference is None or why is not None:
-        return {"was_run": False, "why": why}
+        checked = None if reference is None else check_graph(request.graph, repository, reference, speech)
+        return {"was_run": False, "why": why, **({"graph": checked} if checked else {})}
     trusted = open_subject(reference)
     # tf32 has as many bits of mantissa as fp16
     alike = Precision.FP16 if request.precision is Precision.TF32 else request.precision
@@ -66,6 +70,32 @@ def float32_graph(repository: Path) -> Path | None:
         if path.is_file() and precision_of_file(path) is Precision.FP32:
             return path
     return None
+
+
+def check_graph(graph: Path, repository: Path, reference: Path, speech: Path) -> dict[str, Any] | None:
+    """The gate's report on the graph of a plan that cannot be run here; None for the float32 graph itself.
+
+    A graph that `shrota export precision` has installed was judged then; that report is taken.
+
+    Raises:
+        GateError: the graph does not give what the float32 graph gives.
+    """
+    if graph.resolve() == reference.resolve():
+        return None
+    manifest = read_manifest(graph.with_name(MANIFEST.name))
+    described = manifest.get("files", {}).get(str(MODEL))
+    if graph.resolve() == (repository / MODEL).resolve() and described == describe_file(graph):
+        found = manifest.get("precision", {}).get("gate")
+        if found and found.get("passed"):
+            return dict(found)
+    trusted = open_subject(reference)
+    with step("compare the plan's graph with the float32 graph on speech"):
+        candidate = make_subject(
+            str(graph), load_graph(graph), vocabulary=trusted.vocabulary, sample_rate=trusted.sample_rate
+        )
+        report = check(candidate, trusted, read_speech(speech, trusted))
+    report.raise_for_failures()
+    return report.as_dict()
 
 
 def within_profiles(engine: Engine, profiles: Sequence[Profile]) -> Engine:

@@ -12,18 +12,14 @@ import onnxruntime as ort
 import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
 
+from shrota_backend import Backend, answer, cancelled, failure, inputs_of, wanted_of
 from shrota_onnxruntime.batch import Arrays, Item, run_items
 from shrota_onnxruntime.session import EngineFileError, one_line, open_session, run_options
 from shrota_onnxruntime.settings import SettingsError, read_settings
 
 
-class TritonPythonModel:
+class TritonPythonModel(Backend):
     """One instance of a model."""
-
-    @staticmethod
-    def auto_complete_config(config: Any) -> Any:
-        """Leaves a configuration as it is: ours are complete."""
-        return config
 
     def initialize(self, args: Mapping[str, str]) -> None:
         """Opens the session.
@@ -58,12 +54,10 @@ class TritonPythonModel:
         responses: list[Any] = [None] * len(requests)
         indices, items = [], []
         for index, request in enumerate(requests):
-            if request.is_cancelled():
-                error = pb_utils.TritonError("the request was cancelled", pb_utils.TritonError.CANCELLED)
-                responses[index] = pb_utils.InferenceResponse([], error)
-                continue
-            indices.append(index)
-            items.append(self._item(request))
+            responses[index] = cancelled(request)
+            if responses[index] is None:
+                indices.append(index)
+                items.append(Item(inputs_of(request), wanted_of(request, self._outputs)))
         for index, result in zip(indices, run_items(items, self._run), strict=True):
             responses[index] = _response(result)
         return responses
@@ -71,13 +65,6 @@ class TritonPythonModel:
     def finalize(self) -> None:
         """Frees the session."""
         del self._session
-
-    def _item(self, request: Any) -> Item:
-        wanted = set(request.requested_output_names())
-        return Item(
-            {tensor.name(): tensor.as_numpy() for tensor in request.inputs()},
-            [name for name in self._outputs if name in wanted],
-        )
 
     def _run(self, inputs: Arrays, wanted: Sequence[str]) -> Mapping[str, NDArray[Any]]:
         outputs = self._session.run(list(wanted), inputs, self._run_options)
@@ -89,5 +76,5 @@ def _response(result: Arrays | Exception) -> Any:
         code = pb_utils.TritonError.INTERNAL
         if type(result).__name__ == "InvalidArgument":  # onnxruntime's
             code = pb_utils.TritonError.INVALID_ARG
-        return pb_utils.InferenceResponse([], pb_utils.TritonError(f"ONNX Runtime: {one_line(result)}", code))
-    return pb_utils.InferenceResponse([pb_utils.Tensor(name, array) for name, array in result.items()])
+        return failure(f"ONNX Runtime: {one_line(result)}", code)
+    return answer(result)

@@ -10,17 +10,13 @@ from typing import Any
 
 import triton_python_backend_utils as pb_utils
 
+from shrota_backend import Backend, answer, cancelled, failure, inputs_of, wanted_of
 from shrota_tensorrt.engine import PlanFileError, RunError, ShapeError
 from shrota_tensorrt.opening import open_plan
 
 
-class TritonPythonModel:
+class TritonPythonModel(Backend):
     """One instance of a model."""
-
-    @staticmethod
-    def auto_complete_config(config: Any) -> Any:
-        """Leaves a configuration as it is: ours are complete."""
-        return config
 
     def initialize(self, args: Mapping[str, str]) -> None:
         """Opens the plan.
@@ -54,19 +50,12 @@ class TritonPythonModel:
         self._engine.close()
 
     def _answer(self, request: Any) -> Any:
-        if request.is_cancelled():
-            error = pb_utils.TritonError("the request was cancelled", pb_utils.TritonError.CANCELLED)
-            return pb_utils.InferenceResponse([], error)
-        wanted = set(request.requested_output_names())
-        inputs = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
+        gone = cancelled(request)
+        if gone is not None:
+            return gone
         try:
-            outputs = self._engine.run(inputs, [name for name in self._engine.outputs if name in wanted])
+            return answer(self._engine.run(inputs_of(request), wanted_of(request, list(self._engine.outputs))))
         except ShapeError as error:
-            return _failed(error, pb_utils.TritonError.INVALID_ARG)
+            return failure(str(error), pb_utils.TritonError.INVALID_ARG)
         except Exception as error:  # noqa: BLE001 - one bad batch must not end the process
-            return _failed(error, pb_utils.TritonError.INTERNAL)
-        return pb_utils.InferenceResponse([pb_utils.Tensor(name, array) for name, array in outputs.items()])
-
-
-def _failed(error: Exception, code: Any) -> Any:
-    return pb_utils.InferenceResponse([], pb_utils.TritonError(" ".join(str(error).split()), code))
+            return failure(str(error), pb_utils.TritonError.INTERNAL)

@@ -1,0 +1,196 @@
+"""What each precision gives on a GPU: the gate, PyTorch, ONNX Runtime's CUDA provider, and the embedded Triton server.
+
+    python -m benchmarks.gpu --output build/gpu --seconds 540
+
+For the bundled checkpoint and for one of IndicWav2Vec-Hindi's architecture with random weights: float32, tf32 (a flag
+of the provider), float16 and bfloat16 graphs through the gate against PyTorch in float32 on the same GPU; then, of the
+large one, time of a run by turns (PyTorch and ONNX Runtime, tensors on the GPU) and throughput and latency of
+`acoustic_onnx` on Triton under perf_analyzer, whose requests the dynamic batcher joins. The bar: float16 through Triton
+at least 1.7 times tf32.
+
+It needs no network. ``OUTPUT.json`` is written after each step, ``OUTPUT.md`` with it; a step for which too little of
+``--seconds`` is left is named as left out, and one that fails with its error. What to install is in
+``benchmarks/gpu-requirements.txt``, with how to carry it to a machine without network. ``--device cpu`` tries the whole
+on a processor, with ``--layers 1 --hidden-size 64 --heads 4 --conv-dim 32`` in a minute.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from benchmarks.gpu_engines import CPU_MODES, MODES, OnnxEngine, as_engine, batch_of, graph_precision, time_by_turns
+from benchmarks.gpu_model import Model
+from benchmarks.gpu_page import markdown
+from benchmarks.gpu_run import LEAST_S, Run
+from benchmarks.gpu_triton import Load, check_provider, make_repository, run_perf_analyzer, run_threads, served
+from benchmarks.progress import say
+from scripts.command import run
+from scripts.repository import ROOT
+from shrota_export.checkpoint import find_checkpoint
+from shrota_export.errors import ExportError, GateSettingError
+from shrota_export.gate import Thresholds, check
+from shrota_export.precision.kinds import Precision
+from shrota_export.random_checkpoint import Shape, write_random_checkpoint
+
+BUNDLED = ROOT / "models" / "hindi-small"
+SAMPLES = ROOT / "samples" / "manifest.jsonl"
+MEASURE_S = 4.0
+"""Of one batch size in ONNX Runtime and PyTorch, all engines together."""
+LOAD_S = 8.0
+"""Of one concurrency on Triton."""
+
+
+def gate_step(model: Model, mode: str, device: str) -> dict[str, Any]:
+    """ONNX Runtime on the device against PyTorch in float32 there."""
+    reference = model.subject(f"PyTorch, fp32, {device}", as_engine(model.torch_engine("fp32", device)), Precision.FP32)
+    engine = OnnxEngine(model.graph_that_runs(mode, device), mode, device)
+    precision = graph_precision(mode)
+    candidate = model.subject(f"{model.name}, {mode}", as_engine(engine), precision)
+    # tf32 has as many bits of mantissa as float16
+    thresholds = Thresholds.of(Precision.FP16 if mode == "tf32" else precision)
+    report = check(candidate, reference, model.speech(), thresholds, explain=False)
+    say("\n".join(report.lines()))
+    return {"gate": report.as_dict(), "notes": model.notes}
+
+
+def engines_step(model: Model, modes: tuple[str, ...], device: str, rows: int, seconds: float) -> dict[str, Any]:
+    """Time of a run, all engines by turns."""
+    engines: dict[str, Any] = {}
+    failed = {}
+    for mode in modes:
+        makers: dict[str, Callable[[], Any]] = {
+            f"onnxruntime {mode}": lambda mode=mode: OnnxEngine(model.graph_that_runs(mode, device), mode, device),  # type: ignore[misc]
+            f"pytorch {mode}": lambda mode=mode: model.torch_engine(mode, device, "sdpa"),  # type: ignore[misc]
+        }
+        for name, make in makers.items():
+            try:
+                engine = make()
+                run_once, wait = engine.prepare(*batch_of(rows, seconds))
+                run_once()
+                wait()
+                engines[name] = engine
+            except Exception as error:  # noqa: BLE001 - of one engine; the others are measured
+                failed[name] = " ".join(str(error).split())[:300]
+    timed = time_by_turns(engines, batch_of(rows, seconds), MEASURE_S)
+    return {
+        "rows": rows,
+        "seconds_of_audio": seconds,
+        "engines": {name: found.as_dict() for name, found in timed.items()},
+        "failed": failed,
+    }
+
+
+def triton_step(model: Model, mode: str, order: "Order", folder: Path, left_s: float) -> dict[str, Any]:
+    """The embedded server under load."""
+    repository = folder / f"repository-{mode}"
+    graph = model.graph_that_runs(mode, order.device)
+    make_repository(repository, graph, mode, len(model.vocabulary.tokens), order.instances)
+    log = order.output.with_name(f"{order.output.name}-triton-{mode}.log")
+    loads = []
+    with served(repository, log, min(180.0, left_s)) as server:
+        check_provider(log, order.device)
+        for concurrency in order.concurrencies:
+            load = Load(server.grpc_url, order.seconds_of_audio, concurrency, LOAD_S)
+            if order.perf_analyzer is not None:
+                try:
+                    loads.append(run_perf_analyzer(order.perf_analyzer, load, folder))
+                    continue
+                except ExportError as error:
+                    say(f"  {error}; measured with threads instead")
+            loads.append(run_threads(load))
+    shutil.rmtree(repository)
+    return {"seconds_of_audio": order.seconds_of_audio, "instances": order.instances, "loads": loads}
+
+
+class Order:
+    """What the command line asks for."""
+
+    def __init__(self, **options: Any) -> None:
+        self.device: str = options["device"]
+        self.output: Path = options["output"]
+        self.instances: int = options["instances"]
+        self.concurrencies: tuple[int, ...] = options["concurrencies"]
+        self.batches: tuple[int, ...] = options["batches"]
+        self.seconds_of_audio: float = options["seconds_of_audio"]
+        self.perf_analyzer: str | None = options["perf_analyzer"] or shutil.which("perf_analyzer")
+        self.shape = Shape(options["layers"], options["hidden_size"], None, options["heads"], options["conv_dim"])
+
+
+def measure(order: Order, limit_s: float, speech: Path) -> dict[str, Any]:
+    """All steps, those first that the bar needs."""
+    work = Run(order.output, order.device, limit_s)
+    modes = MODES if order.device == "cuda" else CPU_MODES
+    first = [mode for mode in modes if mode in {"tf32", "fp16"}]
+    later = [mode for mode in modes if mode not in first]
+    with tempfile.TemporaryDirectory(prefix="shrota-gpu-") as name:
+        folder = Path(name)
+        models: dict[str, Model] = {}
+
+        def load(which: str) -> dict[str, Any]:
+            if which == "large":
+                write_random_checkpoint(folder / "random", "indicwav2vec-hindi", order.shape, seed=0)
+            checkpoint = find_checkpoint(str(BUNDLED if which == "bundled" else folder / "random"))
+            models[which] = Model(which, checkpoint, folder, speech)
+            models[which].graph(Precision.FP32)
+            return {"checkpoint": checkpoint.sha256}
+
+        work.step("load bundled", lambda: load("bundled"))
+        work.step("load large", lambda: load("large"))
+        for part in (first, later):
+            for mode in part:
+                work.step(f"gate bundled {mode}", lambda mode=mode: gate_step(models["bundled"], mode, order.device))  # type: ignore[misc]
+                work.step(f"gate large {mode}", lambda mode=mode: gate_step(models["large"], mode, order.device))  # type: ignore[misc]
+            for mode in part:
+                work.step(
+                    f"triton large {mode}",
+                    lambda mode=mode: triton_step(models["large"], mode, order, folder, work.left_s),  # type: ignore[misc]
+                    least_s=3 * LEAST_S,
+                )
+            if part is first:
+                for rows in order.batches:
+                    work.step(
+                        f"engines large, {rows} rows",
+                        lambda rows=rows: engines_step(  # type: ignore[misc]
+                            models["large"], modes, order.device, rows, order.seconds_of_audio
+                        ),
+                    )
+    return work.results
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise GateSettingError(f"{text!r} is no list of counts: write 1,32") from None
+
+
+@click.command()
+@click.option("--device", type=click.Choice(["cuda", "cpu"]), default="cuda", show_default=True)
+@click.option("--seconds", type=click.FloatRange(min=30), default=540, show_default=True, help="For everything.")
+@click.option("--output", type=click.Path(path_type=Path), default=Path("build/gpu"), show_default=True)
+@click.option("--manifest", type=click.Path(path_type=Path), default=SAMPLES, show_default=True, help="Speech.")
+@click.option("--batches", default="1,32", show_default=True, help="Rows of a run.")
+@click.option("--concurrency", default="1,64", show_default=True, help="Requests in flight on Triton.")
+@click.option("--seconds-of-audio", type=click.FloatRange(min=0.5, max=20), default=10, show_default=True)
+@click.option("--instances", type=click.IntRange(1), default=1, show_default=True, help="Of the engine on Triton.")
+@click.option("--perf-analyzer", help="The program. [that on the PATH; without one, threads of our own]")
+@click.option("--layers", type=click.IntRange(1), help="A smaller large model, to try the script.")
+@click.option("--hidden-size", type=click.IntRange(16))
+@click.option("--heads", type=click.IntRange(1))
+@click.option("--conv-dim", type=click.IntRange(1))
+def main(*, seconds: float, manifest: Path, batches: str, concurrency: str, **options: Any) -> None:
+    """Measures, and writes OUTPUT.json and OUTPUT.md after each step."""
+    if options["device"] == "cuda" and not torch.cuda.is_available():
+        raise ExportError("there is no GPU here that PyTorch can use; --device cpu tries the script without one")
+    order = Order(batches=_counts(batches), concurrencies=_counts(concurrency), **options)
+    results = measure(order, seconds, manifest)
+    print(markdown(results))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,79 @@
+"""The models of :mod:`benchmarks.gpu`: one checkpoint, as PyTorch runs it, and as a graph in each precision."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+from benchmarks.gpu_engines import OnnxEngine, TorchEngine, batch_of, graph_precision
+from shrota_export.checkpoint import Checkpoint
+from shrota_export.exporters import Exporter, export_graph
+from shrota_export.gate import Spoken, Subject, read_speech
+from shrota_export.graph.engine import AcousticEngine
+from shrota_export.loading import load_feature_extractor, load_model, load_tokenizer
+from shrota_export.precision.convert import convert
+from shrota_export.precision.graphs import load_graph, save_graph
+from shrota_export.precision.kinds import Precision
+from shrota_export.precision.ranges import measure_ranges
+from shrota_export.vocabulary import read_vocabulary
+
+
+class Model:
+    """A checkpoint, its PyTorch engine and its graphs."""
+
+    def __init__(self, name: str, checkpoint: Checkpoint, folder: Path, speech: Path) -> None:
+        self.name = name
+        self._folder = folder
+        self._speech = speech
+        model = load_model(checkpoint)
+        self.vocabulary = read_vocabulary(checkpoint.name, load_tokenizer(checkpoint), model.config.vocab_size)
+        self._module = AcousticEngine(model, normalize=bool(load_feature_extractor(checkpoint).do_normalize)).eval()
+        self._rate = checkpoint.sample_rate
+        self._ranges: dict[str, float] | None = None
+        self.notes: list[str] = []
+
+    def torch_engine(self, mode: str, device: str, attention: str = "eager") -> TorchEngine:
+        """A copy on the device."""
+        module = copy.deepcopy(self._module)
+        for layer in module.modules():
+            if hasattr(layer, "config") and hasattr(layer.config, "_attn_implementation"):
+                layer.config._attn_implementation = attention  # noqa: SLF001 - as transformers' own setter does
+        return TorchEngine(module, mode, device)
+
+    def graph(self, precision: Precision, *, float32_convolutions: bool = False) -> Path:
+        """The file of a graph, made when it is first asked for."""
+        suffix = "-float32-convolutions" if float32_convolutions else ""
+        path = self._folder / f"{self.name}-{precision}{suffix}.onnx"
+        if path.is_file():
+            return path
+        if precision is Precision.FP32:
+            model = export_graph(self._module, self._folder / "exported.onnx", Exporter.TORCHSCRIPT)
+        else:
+            source = load_graph(self.graph(Precision.FP32))
+            if precision is Precision.FP16 and self._ranges is None:
+                self._ranges = measure_ranges(source, self.speech()[:1])
+            keep = [node.name for node in source.graph.node if node.op_type == "Conv"] if float32_convolutions else []
+            model = convert(source, precision, self._ranges or {}, keep)
+        save_graph(model, path, f"{path.name}.data")
+        return path
+
+    def graph_that_runs(self, mode: str, device: str) -> Path:
+        """As :meth:`graph`; where the provider has no bfloat16 convolution, with float32 ones."""
+        precision = graph_precision(mode)
+        path = self.graph(precision)
+        if precision is not Precision.BF16:
+            return path
+        try:
+            OnnxEngine(path, mode, device)(*batch_of(1, 1.0))
+        except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no base class but Exception
+            note = f"bf16 with float32 convolutions: {' '.join(str(error).split())[:160]}"
+            self.notes += [] if note in self.notes else [note]
+            return self.graph(precision, float32_convolutions=True)
+        return path
+
+    def speech(self) -> list[Spoken]:
+        """All utterances of the manifest."""
+        return read_speech(self._speech, self.subject("", lambda audio, _: (audio, audio), Precision.FP32))
+
+    def subject(self, name: str, engine: Any, precision: Precision) -> Subject:
+        """For the gate."""
+        return Subject(name, engine, precision, vocabulary=self.vocabulary, sample_rate=self._rate)

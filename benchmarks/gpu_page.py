@@ -1,0 +1,91 @@
+"""The page of :mod:`benchmarks.gpu`, as far as it has come."""
+
+from typing import Any
+
+BAR = 1.7
+"""float16 over tf32, utterances a second through Triton."""
+
+
+def best_throughput(results: dict[str, Any], mode: str) -> float | None:
+    """Utterances a second through Triton at the best concurrency."""
+    loads = results["steps"].get(f"triton large {mode}", {}).get("loads", [])
+    return max((load["utterances_per_second"] for load in loads), default=None)
+
+
+def markdown(results: dict[str, Any]) -> str:
+    """The page."""
+    machine = results["machine"]
+    gpu = machine["gpu"]
+    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
+    where = f"{gpu['name']}, driver {gpu['driver']}" if gpu else "no GPU"
+    head = (
+        f"`python -m benchmarks.gpu`; {where}, CUDA {machine['cuda']}; {machine['processor']}; {results['date']}; "
+        f"python {machine['python']}, {versions}"
+    )
+    lines = [
+        "# Precision on a GPU",
+        "",
+        head,
+        "",
+        "## The gate",
+        "",
+        "| graph | verdict | mean | largest | best token changes, % | largest from itself alone | word error rate |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, step in results["steps"].items():
+        if "gate" in step:
+            lines.append(_gate_row(name.removeprefix("gate "), step["gate"]))
+    lines += ["", "## Through Triton", "", "| precision | in flight | utterances / s | p50, ms | p99, ms | by |"]
+    lines.append("|---|---|---|---|---|---|")
+    for name, step in results["steps"].items():
+        for load in step.get("loads", []):
+            lines.append(
+                f"| {name.removeprefix('triton large ')} | {load['concurrency']} | {load['utterances_per_second']:.1f} "
+                f"| {load['p50_ms']:.1f} | {load['p99_ms']:.1f} | {load['by']} |"
+            )
+    fast, slow = best_throughput(results, "fp16"), best_throughput(results, "tf32")
+    if fast and slow:
+        verdict = "met" if fast / slow >= BAR else "**not met**"
+        lines += ["", f"fp16 over tf32: {fast / slow:.2f}; bar: at least {BAR}, {verdict}."]
+    for step in results["steps"].values():
+        if "engines" in step:
+            lines += _engine_table(step)
+    gone = {name: step.get("error") or step.get("left_out") for name, step in results["steps"].items()}
+    if any(gone.values()):
+        lines += ["", "## Not measured", "", *(f"- {name}: {why}" for name, why in gone.items() if why)]
+    return "\n".join(lines) + "\n"
+
+
+def _gate_row(name: str, report: dict[str, Any]) -> str:
+    alone = report["from_reference"]["alone"]
+    elsewhere = max(_or_infinity(found["largest"]) for found in report["from_itself_alone"].values())
+    rate = "not judged"
+    if report["transcripts"] and not report["tokens_not_judged_because"]:
+        words = report["transcripts"]["word_error_rate"]
+        rate = f"{100 * words['candidate']['value']:.2f} % ({100 * words['difference']['value']:+.2f})"
+    verdict = "passes" if report["passed"] else f"fails: {report['failures'][0]}"
+    mean, largest = _or_infinity(alone["mean"]), _or_infinity(alone["largest"])
+    return (
+        f"| {name} | {verdict} | {mean:.2g} | {largest:.2g} | {100 * alone['changed_frames']:.3f} "
+        f"| {elsewhere:.2g} | {rate} |"
+    )
+
+
+def _engine_table(step: dict[str, Any]) -> list[str]:
+    lines = [
+        "",
+        f"## One run of {step['rows']} rows of {step['seconds_of_audio']:g} s, on the device",
+        "",
+        "| engine | median, ms | least, ms | utterances / s |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        f"| {name} | {found['median_ms']:.2f} | {found['least_ms']:.2f} | {found['utterances_per_second']:.1f} |"
+        for name, found in step["engines"].items()
+    ]
+    return [*lines, *(f"\n{name} does not run: {why}" for name, why in step["failed"].items())]
+
+
+def _or_infinity(value: float | None) -> float:
+    """JSON has no infinity."""
+    return float("inf") if value is None else value

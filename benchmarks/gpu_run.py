@@ -1,0 +1,82 @@
+"""A measurement of bounded time whose results are written after each step, for :mod:`benchmarks.gpu`."""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.gpu_page import markdown
+from benchmarks.machine import processor
+from benchmarks.progress import say
+from shrota_client.gpu import find_gpu
+from shrota_export.manifest import now
+
+LIBRARIES = ("torch", "transformers", "onnx", "onnxruntime-gpu", "onnxruntime", "nvidia-pytriton", "numpy")
+LEAST_S = 15
+"""A step is not begun with less left."""
+
+
+class Run:
+    """The steps, their results, and the time that is left."""
+
+    def __init__(self, output: Path, device: str, limit_s: float) -> None:
+        self.device = device
+        self._output = output
+        self._end = time.monotonic() + limit_s
+        self.results: dict[str, Any] = {"date": now(), "machine": describe_machine(), "device": device, "steps": {}}
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until the end."""
+        return self._end - time.monotonic()
+
+    def step(self, name: str, work: Callable[[], dict[str, Any]], least_s: float = LEAST_S) -> dict[str, Any]:
+        """Runs one, keeps what it gives or why it gives nothing, and writes everything."""
+        if self.left_s < least_s:
+            found: dict[str, Any] = {"left_out": f"{max(0.0, self.left_s):.0f} s left"}
+        else:
+            say(f"{name} ({self.left_s:.0f} s left)")
+            started = time.monotonic()
+            try:
+                found = work()
+            except Exception as error:  # noqa: BLE001 - the other steps still count
+                found = {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:400]}"}
+                say(f"  {found['error']}")
+            found["seconds"] = time.monotonic() - started
+        if self.device == "cuda":
+            torch.cuda.empty_cache()
+        self.results["steps"][name] = found
+        self.write()
+        return found
+
+    def write(self) -> None:
+        """Both files, whole."""
+        self._output.parent.mkdir(parents=True, exist_ok=True)
+        for suffix, text in ((".json", json.dumps(self.results, indent=1) + "\n"), (".md", markdown(self.results))):
+            staged = self._output.with_suffix(f"{suffix}.part")
+            staged.write_text(text, encoding="utf-8")
+            staged.replace(self._output.with_suffix(suffix))
+
+
+def describe_machine() -> dict[str, Any]:
+    """GPU, driver, processor, versions."""
+    versions = {}
+    for name in LIBRARIES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    gpu = find_gpu()
+    return {
+        "gpu": asdict(gpu) if gpu else None,
+        "cuda": torch.version.cuda,
+        "processor": processor(),
+        "python": sys.version.split()[0],
+        "versions": versions,
+    }

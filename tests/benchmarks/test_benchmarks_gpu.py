@@ -1,0 +1,172 @@
+"""``python -m benchmarks.gpu``, as far as it can be tried on a processor."""
+
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from benchmarks.gpu import Order, engines_step, gate_step, main, triton_step
+from benchmarks.gpu_engines import cuda_options, graph_precision
+from benchmarks.gpu_model import Model
+from benchmarks.gpu_page import markdown
+from benchmarks.gpu_run import Run
+from benchmarks.gpu_triton import (
+    Load,
+    check_provider,
+    make_repository,
+    perf_analyzer_command,
+    read_report,
+    run_perf_analyzer,
+)
+from shrota_export.checkpoint import find_checkpoint
+from shrota_export.configuration import read_configuration
+from shrota_export.engines import make_batch
+from shrota_export.errors import ExportError
+from shrota_export.gate import cases
+from shrota_export.precision.kinds import Precision
+from shrota_testing.checkpoints import TOKENS, make_audio, write_checkpoint
+
+REPORT = """Concurrency,Inferences/Second,Client Send,Server Queue,p50 latency,p90 latency,p95 latency,p99 latency
+64,251.5,12,99000,240000,260000,270000,281500
+"""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """A tiny checkpoint in the place of the large one."""
+    import soundfile
+
+    folder = tmp_path_factory.mktemp("gpu")
+    soundfile.write(folder / "speech.wav", make_audio(24000), 16000)
+    (folder / "manifest.jsonl").write_text('{"audio": "speech.wav"}', encoding="utf-8")
+    checkpoint = find_checkpoint(str(write_checkpoint(folder / "checkpoint")))
+    return Model("large", checkpoint, folder, folder / "manifest.jsonl")
+
+
+@pytest.fixture(autouse=True)
+def short_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cases, "WINDOW_SECONDS", 2)
+    monkeypatch.setattr(cases, "BATCH_SECONDS", 4)
+    monkeypatch.setattr(cases, "BATCH_ROWS", 8)
+    monkeypatch.setattr("benchmarks.gpu.LOAD_S", 1.0)
+    monkeypatch.setattr("benchmarks.gpu.MEASURE_S", 0.2)
+
+
+def order(output: Path, **changes: Any) -> Order:
+    usual = {
+        "device": "cpu",
+        "output": output,
+        "instances": 1,
+        "concurrencies": (1, 3),
+        "batches": (1,),
+        "seconds_of_audio": 1.0,
+        "perf_analyzer": None,
+        **dict.fromkeys(("layers", "hidden_size", "heads", "conv_dim")),
+    }
+    return Order(**{**usual, **changes})
+
+
+def test_pytorch_in_half_precision_is_near_float32(model: Model) -> None:
+    """Also with offset and noise in the audio: its normalisation stays float32."""
+    batch = make_batch([make_audio(16000), make_audio(9000, 1)])
+    expected, frames = model.torch_engine("fp32", "cpu")(*batch)
+    for mode, attention, limit in (("fp32", "sdpa", 1e-5), ("fp16", "sdpa", 0.02), ("bf16", "sdpa", 0.2)):
+        found, same_frames = model.torch_engine(mode, "cpu", attention)(*batch)
+        np.testing.assert_array_equal(frames, same_frames)
+        for row, count in enumerate(frames[:, 0]):
+            assert np.abs(found - expected)[row, :count].mean() < limit
+
+
+def test_tf32_is_a_flag() -> None:
+    assert [cuda_options(mode)["use_tf32"] for mode in ("fp32", "tf32", "fp16")] == ["0", "1", "0"]
+    assert graph_precision("tf32") is Precision.FP32
+
+
+def test_the_gate_judges_what_the_device_gives(model: Model) -> None:
+    found = gate_step(model, "fp16", "cpu")["gate"]
+    assert found["passed"] is True
+    assert found["reference"] == "PyTorch, fp32, cpu"
+
+
+def test_engines_by_turns(model: Model) -> None:
+    found = engines_step(model, ("fp32", "bf16"), "cpu", 2, 1.0)
+    assert {"onnxruntime fp32", "pytorch fp32", "pytorch bf16"} <= set(found["engines"])
+    assert found["engines"]["pytorch fp32"]["runs"] >= 3
+    assert "onnxruntime bf16" in found["failed"]  # ONNX Runtime has no bfloat16 on a processor
+
+
+def test_a_repository_of_one_mode(model: Model, tmp_path: Path) -> None:
+    graph = model.graph(Precision.FP32)
+    folder = make_repository(tmp_path / "repository", graph, "tf32", len(TOKENS), 2)
+    config = read_configuration(folder / "acoustic_onnx" / "config.pbtxt")
+    (accelerator,) = config.optimization.execution_accelerators.gpu_execution_accelerator
+    assert accelerator.parameters["use_tf32"] == "1"
+    assert config.instance_group[0].count == 2
+    assert (folder / "acoustic_onnx" / "1" / "model.onnx").samefile(graph)
+    assert {output.name: list(output.dims) for output in config.output}["LOG_PROBS"] == [-1, len(TOKENS)]
+
+
+@pytest.mark.triton
+def test_load_through_triton(model: Model, tmp_path: Path) -> None:
+    """A program that fails is said, and threads make the load."""
+    found = triton_step(model, "fp32", order(tmp_path / "gpu", perf_analyzer="/bin/false"), tmp_path, 60)
+    assert [load["concurrency"] for load in found["loads"]] == [1, 3]
+    assert all(load["utterances_per_second"] > 1 and load["by"].startswith("threads") for load in found["loads"])
+    assert not (tmp_path / "repository-fp32").exists()
+    with pytest.raises(ExportError, match=r"^acoustic_onnx does not run on the cuda: .*CPUExecutionProvider"):
+        check_provider(tmp_path / "gpu-triton-fp32.log", "cuda")
+
+
+def test_perf_analyzer_s_report(tmp_path: Path) -> None:
+    report = tmp_path / "report.csv"
+    report.write_text(REPORT, encoding="utf-8")
+    assert read_report(report) == {"utterances_per_second": 251.5, "p50_ms": 240.0, "p99_ms": 281.5}
+    command = perf_analyzer_command("perf_analyzer", Load("host:1", 10, 64, 8.0), tmp_path / "input.json", report)
+    assert command[:3] == ["perf_analyzer", "-m", "acoustic_onnx"]
+    assert command[command.index("--concurrency-range") + 1] == "64:64"
+    assert command[command.index("--measurement-interval") + 1] == "2000"
+
+
+def test_perf_analyzer_is_run(tmp_path: Path) -> None:
+    """A program in its place: it is given one utterance with its number of samples."""
+    program = tmp_path / "perf_analyzer"
+    program.write_text(f'#!/bin/sh\nfor last; do :; done\nprintf "%s" "{REPORT}" > "$last"\n', encoding="utf-8")
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    found = run_perf_analyzer(str(program), Load("host:1", 0.5, 64, 8.0), tmp_path)
+    assert (found["by"], found["concurrency"], found["utterances_per_second"]) == ("perf_analyzer", 64, 251.5)
+    (tensors,) = json.loads((tmp_path / "input.json").read_text(encoding="utf-8"))["data"]
+    assert (tensors["AUDIO"]["shape"], tensors["NUM_SAMPLES"]["shape"]) == ([8000], [1])
+    with pytest.raises(ExportError, match=r"^perf_analyzer: "):
+        run_perf_analyzer("/bin/false", Load("host:1", 0.5, 1, 8.0), tmp_path)
+
+
+def test_each_step_is_written_whatever_becomes_of_the_next(tmp_path: Path) -> None:
+    run = Run(tmp_path / "gpu", "cpu", 20)
+    load = {"concurrency": 64, "p50_ms": 1.0, "p99_ms": 2.0, "by": "perf_analyzer"}
+    run.step("triton large tf32", lambda: {"loads": [{**load, "utterances_per_second": 100.0}]}, least_s=1)
+    run.step("triton large fp16", lambda: {"loads": [{**load, "utterances_per_second": 169.0}]}, least_s=1)
+
+    def fail() -> dict[str, Any]:
+        raise RuntimeError("out of\nmemory")
+
+    run.step("triton large bf16", fail, least_s=1)
+    run.step("triton large fp32", fail, least_s=30)
+    page = (tmp_path / "gpu.md").read_text(encoding="utf-8")
+    assert page == markdown(json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8")))
+    assert "fp16 over tf32: 1.69; bar: at least 1.7, **not met**." in page
+    assert "- triton large bf16: RuntimeError: out of memory" in page
+    assert "- triton large fp32: 20 s left" in page
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["gpu.json", "gpu.md"]
+
+
+def test_bad_input() -> None:
+    result = CliRunner().invoke(main, ["--device", "cpu", "--batches", "one"])
+    assert "write 1,32" in str(result.exception)
+    if not os.environ.get("CUDA_VISIBLE_DEVICES"):
+        result = CliRunner().invoke(main, [])
+        assert "there is no GPU here that PyTorch can use" in str(result.exception)

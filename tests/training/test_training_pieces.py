@@ -16,7 +16,7 @@ from shrota_training import plan
 from shrota_training.evaluate import join_signs
 from shrota_training.kokoro import PhonemeTable
 from shrota_training.make_test_set import development_phrases
-from shrota_training.other_voices import read
+from shrota_training.other_voices import Speech, read
 from shrota_training.pace import paces
 from shrota_training.pieces import cuts, pieces, spoken, training_recordings
 from shrota_training.silence import trimmed
@@ -28,16 +28,15 @@ CHECKPOINT = ROOT / "models" / "hindi-small"
 RATE = 16_000
 
 
-def tone(samples: int, level: float = 0.5) -> np.ndarray[tuple[int], np.dtype[np.int16]]:
-    """A sine of 500 Hz."""
-    return (level * 32767 * np.sin(np.arange(samples) * 2 * np.pi * 500 / RATE)).astype(np.int16)
+def tone(samples: int) -> Speech:
+    """A sine of 500 Hz, half of full scale."""
+    wave: Speech = (0.5 * 32767 * np.sin(np.arange(samples) * 2 * np.pi * 500 / RATE)).astype(np.int16)
+    return wave
 
 
-def between_silences(word: np.ndarray[tuple[int], np.dtype[np.int16]], silence: int = RATE) -> np.ndarray[
-    tuple[int], np.dtype[np.int16]
-]:  # fmt: skip
-    """A word with almost silent samples on either side."""
-    quiet = np.full(silence, 5, np.int16)
+def between_silences(word: Speech) -> Speech:
+    """A word with a second of almost silent samples on either side."""
+    quiet = np.full(RATE, 5, np.int16)
     return np.concatenate([quiet, word, quiet])
 
 

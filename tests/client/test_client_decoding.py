@@ -169,8 +169,44 @@ def test_a_setting_said_twice_is_refused() -> None:
 def test_settings_without_effect_are_refused_before_anything_is_sent(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ParameterError, match=f"^{re.escape(message)}"):
         sent({}, Decoding(), None, Decoding(**settings))
-    with pytest.raises(ParameterError, match=f"^{re.escape(message)}"):
-        sent({}, Decoding(**settings), None, Decoding(words=False))
+
+
+def test_what_a_client_says_for_all_its_calls_waits_where_a_call_leaves_it_without_effect() -> None:
+    usual = Decoding(beam_width=100, lm_weight=1.3, word_score=3.5, hotword_weight=8)
+    assert sent({}, usual, None, None) == {"beam_width": 100, "lm_weight": 1.3, "word_score": 3.5}
+    assert sent({}, usual, None, Decoding(beam_width=1)) == {"beam_width": 1}
+    without = sent({}, usual, None, Decoding(lm_weight=0.0, hotwords=["राम"]))
+    assert without == {"beam_width": 100, "lm_weight": 0.0, "hotwords": '["राम"]', "hotword_weight": 8.0}
+    with pytest.raises(ParameterError, match=r"^lm_weight has no effect on greedy decoding"):
+        sent({}, Decoding(beam_width=1), None, Decoding(lm_weight=2))
+    with pytest.raises(ParameterError, match=r"^hotwords has no effect on greedy decoding"):
+        sent({"beam_width": 1}, Decoding(), {"hotwords": "राम"}, None)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"beam_width": 1, "lm_weight": "0"},
+        {"beam_width": 8, "hotword_weight": "0"},
+        {"beam_width": 8, "lm_weight": 0, "word_score": "0.0"},
+        *({"beam_width": 1, "hotwords": empty} for empty in (" , ", "[ ]", '[""]')),
+        {"beam_width": True, "lm_weight": 1},
+    ],
+)
+def test_what_only_the_server_or_the_message_can_judge_passes(parameters: dict[str, Any]) -> None:
+    assert sent({}, Decoding(), parameters, None) == parameters
+
+
+@pytest.mark.parametrize("parameters", [{"hotwords": ["राम"]}, {"engine": {}}, {"beam_width": 1, "lm_weight": None}])
+def test_a_parameter_of_a_wrong_type_is_said(parameters: dict[str, Any]) -> None:
+    with pytest.raises(ParameterError, match=r"^the request parameter '\w+' is a \w+: give str, int, float or bool$"):
+        sent({}, Decoding(), parameters, None)
+
+
+@pytest.mark.parametrize("name", ["lm_weight", "word_score"])
+def test_a_weight_that_is_rounded_to_nothing_is_refused(name: str) -> None:
+    with pytest.raises(ParameterError, match=rf"^{name} is rounded to hundredths, and 0\.004 is 0 then"):
+        sent({}, Decoding(), {name: 0.004}, None)
 
 
 def test_settings_that_ask_for_nothing_or_that_the_server_may_use_are_sent() -> None:

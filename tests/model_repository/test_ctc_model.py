@@ -96,6 +96,13 @@ def test_a_language_model_that_was_replaced_is_said_in_one_line(
     text = f"{folder / 'lm.arpa'} was replaced: restart the server, or load ctc_decoder again"
     assert new.wait().error == TritonError(text, TritonError.INTERNAL)
     assert logged == [f"ctc_decoder: {text}"]
+    more = [request(3 + n, beam_width=2, lm_weight=1 + n / 10) for n in range(8)]  # more than there are places
+    for each in more:
+        model.execute([each])
+        assert each.wait().error == TritonError(text, TritonError.INTERNAL)
+    again = request(20, beam_width=2)
+    model.execute([again])
+    assert again.wait().error is None
 
 
 def test_greedy_requests_are_answered_before_the_searches_of_their_batch(model: Any) -> None:

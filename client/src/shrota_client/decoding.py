@@ -1,6 +1,7 @@
 """How the server's decoder searches, and what it answers: beam, language model, hotwords, alternatives."""
 
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -14,6 +15,9 @@ Hotword = str | tuple[str, float]
 
 COUNTS = ("beam_width", "n_best")
 WEIGHTS = ("lm_weight", "word_score", "hotword_weight")
+ROUNDED = ("lm_weight", "word_score")
+EMPTY_LIST = ' \t\r\n,[]"'
+"""What a text without a single hotword is made of."""
 
 
 @dataclass(frozen=True)
@@ -99,15 +103,67 @@ def check_effects(parameters: Mapping[str, Parameter]) -> None:
     Raises:
         ParameterError: there is one. What asks for nothing, a 0 or an empty list, is none.
     """
-    asked = {name for name, value in parameters.items() if value not in {0, "", "[]"}}
-    if parameters.get("beam_width") == 1:
+    for reason in _without_effect(parameters).values():
+        raise ParameterError(reason)
+
+
+def with_effect(usual: Mapping[str, Parameter], given: Mapping[str, Parameter]) -> dict[str, Parameter]:
+    """The parameters of a request: what the call gives, over what a client says for all its calls.
+
+    What the client says waits where the call leaves it without effect: ``lm_weight`` in a call with ``beam_width`` 1.
+
+    Raises:
+        ParameterError: something that the call itself gives can have no effect.
+    """
+    merged = {**usual, **given}
+    while idle := _without_effect(merged):
+        for name, reason in idle.items():
+            if name in given:
+                raise ParameterError(reason)
+            del merged[name]
+    return merged
+
+
+def _without_effect(parameters: Mapping[str, Parameter]) -> dict[str, str]:
+    """What can have no effect, and what to do about it."""
+    asked = {name for name in (*WEIGHTS, "hotwords") if _asks(parameters.get(name))}
+    idle = {}
+    if _number(parameters.get("beam_width")) == 1:
         for name in ("lm_weight", "word_score", "hotwords"):
             if name in asked:
-                raise ParameterError(f"{name} has no effect on greedy decoding: raise beam_width, or give no {name}")
-    if "word_score" in asked and parameters.get("lm_weight") == 0:
-        raise ParameterError("word_score has no effect with lm_weight 0: give lm_weight above 0, or no word_score")
+                idle[name] = f"{name} has no effect on greedy decoding: raise beam_width, or give no {name}"
+    for name in ROUNDED:
+        if name in asked and round(_number(parameters[name]), 2) == 0:
+            idle.setdefault(
+                name, f"{name} is rounded to hundredths, and {parameters[name]} is 0 then: give 0.01 or more"
+            )
+    if "word_score" in asked and _number(parameters.get("lm_weight")) == 0:
+        idle.setdefault(
+            "word_score", "word_score has no effect with lm_weight 0: give lm_weight above 0, or no word_score"
+        )
     if "hotword_weight" in asked and "hotwords" not in parameters:
-        raise ParameterError("hotword_weight has no effect without hotwords: give some, or no hotword_weight")
+        idle["hotword_weight"] = "hotword_weight has no effect without hotwords: give some, or no hotword_weight"
+    return idle
+
+
+def _number(value: object) -> float:
+    """A number as it is; of text, and of what the request cannot carry, nothing is known here: NaN."""
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+
+
+def _asks(value: object) -> bool:
+    """Whether it is a number other than 0, or a text that may name hotwords."""
+    if isinstance(value, str):
+        return bool(value.strip(EMPTY_LIST)) and not _is_number(value)
+    return not math.isnan(number := _number(value)) and number != 0
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _check_count(name: str, value: object) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from shrota_client.address import Address
 from shrota_client.answer import Outputs, floats_of, string_of
-from shrota_client.decoding import Decoding, check_effects, check_given_once
+from shrota_client.decoding import Decoding, check_given_once, with_effect
 from shrota_client.errors import ParameterError, QueueFullError
 from shrota_client.failures import Failure, error_of
 from shrota_client.log_probs import LogProbs
@@ -116,9 +116,9 @@ class Exchange:
 
     def _merged(self, parameters: Mapping[str, Parameter] | None, decoding: Decoding | None) -> dict[str, Parameter]:
         check_given_once(parameters or {}, decoding)
-        merged = {**self.parameters, **self.decoding.updated(decoding).parameters(), **(parameters or {})}
-        check_effects(merged)
-        return merged
+        self.decoding.updated(decoding)  # refuses what does not go together
+        given = {**(decoding.parameters() if decoding is not None else {}), **(parameters or {})}
+        return with_effect({**self.parameters, **self.decoding.parameters()}, given)
 
     def _request(self, load: Callable[[], Request]) -> Steps[tuple[Outputs, float]]:
         """Steps of one request; the answer, and the seconds that it took."""

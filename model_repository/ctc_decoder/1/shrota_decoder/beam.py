@@ -173,13 +173,20 @@ class BeamSearch:
         with self._lock:
             loaded = self._decoders.setdefault(key, _Loaded())
             self._decoders.move_to_end(key)
-            with_lm = [each for each in self._decoders if each is not None]
-            for oldest in with_lm[: -self._settings.lm_copies]:
-                del self._decoders[oldest]
         with loaded.lock:  # others with the same weights wait; those with other weights go on
             if loaded.decoder is None:
-                loaded.decoder = self._load(key)
-            return loaded.decoder
+                try:
+                    loaded.decoder = self._load(key)
+                except BaseException:  # those that work keep their places
+                    with self._lock:
+                        if self._decoders.get(key) is loaded:
+                            del self._decoders[key]
+                    raise
+        with self._lock:
+            with_lm = [each for each, copy in self._decoders.items() if each is not None and copy.decoder is not None]
+            for oldest in with_lm[: -self._settings.lm_copies]:
+                del self._decoders[oldest]
+        return loaded.decoder
 
     def _load(self, weights: tuple[float, float] | None) -> Any:
         if weights is not None and self.language_model is not None and self.language_model.was_replaced():

@@ -90,12 +90,16 @@ def read_values(values: Mapping[str, object], defaults: Parameters, limits: Limi
     """As :func:`read_parameters`, for the defaults themselves: those of a beam may stand beside greedy decoding."""
     given = _Reader(values)
     lm_weight = given.number("lm_weight", defaults.lm_weight, 0.0, MAX_LM_WEIGHT)
-    if lm_weight > 0 and round(lm_weight, WEIGHT_DIGITS) == 0:
-        raise RequestRefusedError(
-            f"parameter `lm_weight` is rounded to hundredths, and {lm_weight:g} is 0 then: "
-            "send 0.01 or more, or 0 to do without the language model"
-        )
     word_score = given.number("word_score", defaults.word_score, -MAX_WORD_SCORE, MAX_WORD_SCORE)
+    for name, value, without in (
+        ("lm_weight", lm_weight, "do without the language model"),
+        ("word_score", word_score, "favour neither more words nor fewer"),
+    ):
+        if value != 0 and round(value, WEIGHT_DIGITS) == 0:
+            raise RequestRefusedError(
+                f"parameter `{name}` is rounded to hundredths, and {value:g} is 0 then: "
+                f"send 0.01 or more, or 0 to {without}"
+            )
     read = Parameters(
         beam_width=given.count("beam_width", defaults.beam_width, limits.beam_width),
         lm_weight=round(lm_weight, WEIGHT_DIGITS),

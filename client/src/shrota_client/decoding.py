@@ -127,7 +127,7 @@ def with_effect(usual: Mapping[str, Parameter], given: Mapping[str, Parameter]) 
 def _without_effect(parameters: Mapping[str, Parameter]) -> dict[str, str]:
     """What can have no effect, and what to do about it."""
     asked = {name for name in (*WEIGHTS, "hotwords") if _asks(parameters.get(name))}
-    idle = {}
+    idle: dict[str, str] = {}
     if _number(parameters.get("beam_width")) == 1:
         for name in ("lm_weight", "word_score", "hotwords"):
             if name in asked:

@@ -1,0 +1,356 @@
+"""What the ONNX graph consists of, as exported and after each optimisation."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from shrota_export.engines import run_rows
+from shrota_export.precision.graphs import load_graph
+from shrota_export.progress import step
+from shrota_export.report.blocks import Block, Paragraph, Picture, Table, number, percent
+from shrota_export.report.drawing import colour, new_figure, style
+from shrota_export.report.material import Material
+from shrota_export.report.ort import open_session
+from shrota_export.report.timing import spread_text, take_turns
+
+TITLE = "Graph"
+ROUNDS = 7
+PUBLISHED = {
+    "Constant": 869,
+    "Unsqueeze": 265,
+    "Add": 227,
+    "MatMul": 194,
+    "Concat": 192,
+    "Reshape": 192,
+    "Transpose": 137,
+    "Mul": 112,
+    "LayerNormalization": 57,
+}
+"""The table that was published for IndicWav2Vec-Hindi's graph (this project's founding document), of 2,437 nodes."""
+PUBLISHED_ALL = 2437
+LEVELS = {
+    "basic": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    "extended": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    "all": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
+}
+PURPOSES = {
+    "MatMul": "products: projections, attention, feed-forward",
+    "Gemm": "products with their bias",
+    "FusedMatMul": "products with a transposition or a factor in them",
+    "Add": "biases, residual connections, masks",
+    "Mul": "scaling: attention, GELU, masks",
+    "Div": "normalisation, GELU",
+    "Erf": "inside GELU",
+    "Gelu": "GELU as one node",
+    "BiasGelu": "a bias and GELU as one node",
+    "LayerNormalization": "normalisation over the width",
+    "SkipLayerNormalization": "residual connection and normalisation as one node",
+    "Softmax": "attention weights",
+    "LogSoftmax": "log-probabilities",
+    "Conv": "feature extractor, position embedding",
+    "FusedConv": "a convolution and what follows it as one node",
+    "Reshape": "heads of attention, shapes",
+    "Transpose": "heads of attention; time and channels change places",
+    "Constant": "fixed numbers and shapes",
+    "Shape": "shapes that depend on the input",
+    "Gather": "one length out of a shape",
+    "Unsqueeze": "shapes",
+    "Concat": "shapes",
+    "Cast": "between types",
+    "Slice": "cuts one end off",
+    "Attention": "attention as one node",
+    "MultiHeadAttention": "attention as one node, without its projections",
+    "ReorderInput": "into blocks of channels",
+    "ReorderOutput": "out of blocks of channels",
+    "Sqrt": "normalisation",
+    "Pow": "normalisation",
+    "ReduceSum": "normalisation of the audio",
+    "Identity": "nothing",
+}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A graph on its way through the optimisations.
+
+    Attributes:
+        path: the graph.
+        counts: its nodes by kind; of what ONNX Runtime makes of it, where ``level`` is above "none".
+        level: of ONNX Runtime's own optimisations when it runs.
+        what: what was done.
+    """
+
+    path: Path
+    counts: Counter[str]
+    level: Any
+    what: str
+
+
+def count_operators(model: onnx.ModelProto) -> Counter[str]:
+    """Nodes by kind, those of subgraphs included."""
+    counts: Counter[str] = Counter()
+    graphs = [model.graph]
+    while graphs:
+        for node in graphs.pop().node:
+            counts[node.op_type] += 1
+            graphs += [attribute.g for attribute in node.attribute if attribute.type == onnx.AttributeProto.GRAPH]
+    return counts
+
+
+def measure(material: Material, found: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG001
+    """Makes all stages, counts them, runs them by turns and compares what they give."""
+    stages, failed = _stages(material)
+    audio, lengths = material.audio(material.seconds)
+    sessions = {name: open_session(stage.path, level=stage.level) for name, stage in stages.items()}
+    outputs = {name: session.run(["LOG_PROBS"], {"AUDIO": audio, "NUM_SAMPLES": lengths})[0] for name, session in sessions.items()}
+    first = next(iter(stages))
+    feed = {"AUDIO": audio, "NUM_SAMPLES": lengths}
+    with step(f"run {len(stages)} graphs by turns"):
+        times = take_turns({name: (lambda s=session: s.run(None, feed)) for name, session in sessions.items()}, ROUNDS)
+    reference = run_rows(material.subject.engine, [audio[0]])[0]
+    return {
+        "seconds": material.seconds,
+        "stages": {
+            name: {
+                "what": stage.what,
+                "nodes": stage.counts.total(),
+                "operators": dict(stage.counts.most_common()),
+                "time": times[name].as_dict(),
+                "difference": float(np.abs(outputs[name] - outputs[first]).max()),
+                "difference_from_pytorch": float(np.abs(outputs[name][0] - reference).max()),
+            }
+            for name, stage in stages.items()
+        },
+        "failed": failed,
+        "compared_with_published": _is_published(material.config),
+    }
+
+
+def _is_published(config: Mapping[str, Any]) -> bool:
+    return (config["model_type"], config["num_hidden_layers"], config["hidden_size"]) == ("wav2vec2", 24, 1024)
+
+
+def _stages(material: Material) -> tuple[dict[str, Stage], dict[str, str]]:
+    none = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    exported = material.graph_path
+    stages = {"exported": Stage(exported, count_operators(material.graph()), none, "as torch.onnx.export writes it")}
+    failed: dict[str, str] = {}
+    try:
+        folded = fold_constants(material)
+        stages["constant folding"] = Stage(
+            folded, count_operators(load_graph(folded)), none, "what does not depend on the input is computed once"
+        )
+    except Exception as error:  # noqa: BLE001 - whatever the folder raises; the others go on
+        failed["constant folding"] = " ".join(str(error).split())[:200]
+    for name, level in LEVELS.items():
+        path = material.folder / f"level-{name}.onnx"
+        with step(f"ONNX Runtime's level {name}"):
+            open_session(exported, level=level, optimized=path)
+            counts = count_operators(onnx.load(path, load_external_data=False))
+            for left in material.folder.glob(f"level-{name}.onnx*"):
+                left.unlink()
+        stages[f"ONNX Runtime, {name}"] = Stage(exported, counts, level, f"ONNX Runtime's optimisations, level {name}")
+    for name, wanted in FUSIONS.items():
+        try:
+            with step(f"transformer fusion: {name}"):
+                path = fuse(material, wanted)
+        except Exception as error:  # noqa: BLE001 - whatever the optimizer raises; the others go on
+            failed[f"fused: {name}"] = " ".join(str(error).split())[:200]
+            continue
+        counts = count_operators(onnx.load(path, load_external_data=False))
+        stages[f"fused: {name}"] = Stage(path, counts, none, f"onnxruntime.transformers, {name}, and no other step")
+    return stages, failed
+
+
+def fold_constants(material: Material) -> Path:
+    """The exported graph with onnxscript's constant folding, and without what nothing uses any more."""
+    from onnxscript import optimizer  # noqa: PLC0415 - a second
+
+    with step("fold constants"):
+        graph = material.graph()
+        optimizer.fold_constants(graph)
+        optimizer.remove_unused_nodes(graph)
+        return material.save(graph, "folded")
+
+
+FUSIONS = {
+    "attention": {"enable_attention"},
+    "skip-layer-norm": {"enable_skip_layer_norm", "enable_bias_skip_layer_norm", "enable_layer_norm"},
+    "GELU": {"enable_gelu", "enable_bias_gelu"},
+    "all three": {
+        "enable_attention",
+        "enable_skip_layer_norm",
+        "enable_bias_skip_layer_norm",
+        "enable_layer_norm",
+        "enable_gelu",
+        "enable_bias_gelu",
+    },
+}
+"""Switches of onnxruntime.transformers' FusionOptions."""
+
+
+def fuse(material: Material, wanted: set[str]) -> Path:
+    """The exported graph after onnxruntime.transformers' fusions of BERT-like models.
+
+    Args:
+        material: whose graph.
+        wanted: the switches that are on; all others are off.
+    """
+    import logging  # noqa: PLC0415
+
+    from onnxruntime.transformers import optimizer  # noqa: PLC0415 - a second
+    from onnxruntime.transformers.fusion_options import FusionOptions  # noqa: PLC0415
+
+    logging.getLogger("onnxruntime.transformers").setLevel(logging.ERROR)
+    options = FusionOptions("bert")
+    for switch in vars(options):
+        if switch.startswith("enable_") and switch != "enable_shape_inference":
+            setattr(options, switch, switch in wanted)
+    name = "fused-" + "-".join(sorted(wanted)).replace("enable_", "")
+    made = optimizer.optimize_model(
+        str(material.graph_path),
+        "bert",
+        num_heads=material.config["num_attention_heads"],
+        hidden_size=material.config["hidden_size"],
+        optimization_options=options,
+        opt_level=0,
+    )
+    return material.save(made.model, name)
+
+
+def show(data: dict[str, Any], found: Mapping[str, Any]) -> list[Block]:  # noqa: ARG001
+    """The stages, the operators of each, the published table beside ours."""
+    stages = data["stages"]
+    exported = stages["exported"]
+    base = exported["time"]["median"]
+    blocks: list[Block] = [
+        Table(
+            ["graph", "nodes", "latency", "exported / this", "largest difference from the exported graph"],
+            [
+                [
+                    name,
+                    f"{stage['nodes']:,}",
+                    spread_text(stage["time"]),
+                    f"{base / stage['time']['median']:.2f}",
+                    number(stage["difference"]),
+                ]
+                for name, stage in stages.items()
+            ],
+            f"Each optimisation: nodes, latency on {data['seconds']:g} s at batch 1 (median and quartiles of "
+            f"{exported['time']['count']} rounds), difference in log-probability. The exported graph, the folded one and "
+            "the fused ones run without ONNX Runtime's own optimisations",
+        ),
+        *[Paragraph(f"{name} could not be made: {reason}.") for name, reason in data["failed"].items()],
+        Paragraph(fusion_text(stages)),
+        Picture("graph", "Nodes by kind after each optimisation, and the latency", _draw(data)),
+        _operators(stages),
+    ]
+    if data["compared_with_published"]:
+        blocks += _published(exported)
+    return blocks
+
+
+def fusion_text(stages: Mapping[str, Any]) -> str:
+    """What the fusions found, from the counts."""
+    fused = {"attention": ("Attention", "MultiHeadAttention"), "skip-layer-norm": ("SkipLayerNormalization",),
+             "GELU": ("Gelu", "BiasGelu", "FastGelu")}  # fmt: skip
+    sentences = []
+    for name, kinds in fused.items():
+        stage = stages.get(f"fused: {name}")
+        if stage is None:
+            continue
+        made = sum(stage["operators"].get(kind, 0) for kind in kinds)
+        fewer = stages["exported"]["nodes"] - stage["nodes"]
+        if made:
+            sentences.append(f"The fusion of {name} made {made} nodes ({' or '.join(kinds)}), and {fewer} fewer in all.")
+        else:
+            sentences.append(
+                f"The fusion of {name} found nothing to fuse: its patterns are those of BERT-like exports"
+                f"{', and the nodes that it takes away (' + str(fewer) + ') are others' if fewer else ''}."
+            )
+    return " ".join(sentences)
+
+
+def _operators(stages: Mapping[str, Any]) -> Table:
+    exported = stages["exported"]
+    kinds = sorted(
+        {kind for stage in stages.values() for kind in stage["operators"]},
+        key=lambda kind: (-exported["operators"].get(kind, 0), kind),
+    )
+    shown = [name for name in stages if not name.startswith("fused: ") or name == "fused: all three"]
+    return Table(
+        ["operator", "purpose", *shown, "share of the exported"],
+        [
+            [
+                kind,
+                PURPOSES.get(kind, ""),
+                *[f"{stages[name]['operators'].get(kind, 0):,}" for name in shown],
+                percent(exported["operators"].get(kind, 0) / exported["nodes"]),
+            ]
+            for kind in kinds
+        ],
+        "Operators of the graphs",
+    )
+
+
+def _published(exported: Mapping[str, Any]) -> list[Block]:
+    ours = exported["operators"]
+    rest = PUBLISHED_ALL - sum(PUBLISHED.values())
+    our_rest = exported["nodes"] - sum(ours.get(kind, 0) for kind in PUBLISHED)
+    rows = [
+        [kind, f"{count:,}", f"{ours.get(kind, 0):,}", f"{ours.get(kind, 0) - count:+,}"]
+        for kind, count in PUBLISHED.items()
+    ]
+    rows.append(["all others", f"{rest:,}", f"{our_rest:,}", f"{our_rest - rest:+,}"])
+    rows.append(["all", f"{PUBLISHED_ALL:,}", f"{exported['nodes']:,}", f"{exported['nodes'] - PUBLISHED_ALL:+,}"])
+    same = [kind for kind in PUBLISHED if ours.get(kind, 0) == PUBLISHED[kind]]
+    return [
+        Table(["operator", "published", "ours", "difference"], rows, "The published table beside ours, as exported"),
+        Paragraph(
+            f"Equal are {', '.join(same) or 'none'}: what the architecture fixes, products and norms of 24 layers. What "
+            "differs is plumbing, which depends on the versions of exporter and model code: how shapes are computed for "
+            "the heads of attention (Constant, Unsqueeze, Concat, Reshape), and what is in the graph. Ours also holds "
+            "the normalisation of the audio, the padding mask and the log-softmax, which a bare export of the Hugging "
+            "Face model leaves to the caller."
+        ),
+    ]
+
+
+def _draw(data: dict[str, Any]) -> Any:
+    stages = data["stages"]
+    totals: Counter[str] = Counter()
+    for stage in stages.values():
+        totals.update(stage["operators"])
+    kinds = [kind for kind, _ in totals.most_common(9)]
+    figure = new_figure(10, 0.42 * len(stages) + 2.2)
+    left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
+    for place, stage in enumerate(stages.values()):
+        start = 0
+        for index, kind in enumerate(kinds):
+            count = stage["operators"].get(kind, 0)
+            left.barh(place, count, left=start, color=colour(index), label=kind if place == 0 else None)
+            start += count
+        left.barh(place, stage["nodes"] - start, left=start, color="#cccccc", label="others" if place == 0 else None)
+        time = stage["time"]
+        right.barh(place, 1000 * time["median"], color=colour(0))
+        right.plot([1000 * time["low"], 1000 * time["high"]], [place, place], color="black", linewidth=1.5)
+    left.set_yticks(range(len(stages)), list(stages))
+    left.invert_yaxis()
+    style(left, title="nodes", grid="x")
+    style(right, title=f"latency on {data['seconds']:g} s of audio, ms (line: quartiles)", grid="x")
+    figure.legend(fontsize=8, ncols=5, loc="outside lower center", frameon=False)
+    return figure
+
+
+def figures(data: dict[str, Any]) -> list[tuple[str, float | None, str]]:
+    """For comparisons."""
+    rows: list[tuple[str, float | None, str]] = []
+    for name, stage in data["stages"].items():
+        rows += [(f"{name}, nodes", stage["nodes"], ""), (f"{name}, latency", 1000 * stage["time"]["median"], "ms")]
+    return rows

@@ -27,7 +27,11 @@ LIKE = "indicwav2vec-hindi"
     help='Speech: JSON lines, each {"audio": FILE, "text": WHAT IS SAID}.',
 )
 @click.option(
-    "--seconds", type=click.FloatRange(1, 20), default=10, show_default=True, help="Of audio, that is timed and profiled."
+    "--seconds",
+    type=click.FloatRange(1, 20),
+    default=10,
+    show_default=True,
+    help="Of audio, that is timed and profiled.",
 )
 @click.option("--compare", "compared", nargs=2, type=PATH, metavar="A.json B.json", help="Two reports side by side.")
 def report(
@@ -59,6 +63,7 @@ def report(
         raise click.UsageError(f"name either a CHECKPOINT or --like {LIKE}")
     # read when PyTorch is loaded: its threads would spin between runs, while ONNX Runtime needs the processors
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # its profiler says when it starts and stops
     with tempfile.TemporaryDirectory(prefix="shrota-report-") as scratch:
         content = _measure(checkpoint, like, only or NAMES, manifest, seconds, Path(scratch))
     from shrota_export.report.build import write_report  # noqa: PLC0415

@@ -134,7 +134,9 @@ class Material:
         """The first utterances, of ``RANGES_SECONDS`` together or one."""
         lengths = accumulate(sum(window.size for window in spoken.windows) for spoken in self.speech)
         most = RANGES_SECONDS * self.checkpoint.sample_rate
-        return [spoken for spoken, length in zip(self.speech, lengths, strict=True) if length <= most] or self.speech[:1]
+        return [spoken for spoken, length in zip(self.speech, lengths, strict=True) if length <= most] or self.speech[
+            :1
+        ]
 
     @cached_property
     def ranges(self) -> dict[str, float]:

@@ -75,7 +75,12 @@ def count_flops(config: Mapping[str, Any], num_samples: int) -> dict[str, int]:
             for size, old, new, length in zip(config["conv_kernel"], channels, channels[1:], frames, strict=False)
         ),
         "feature projection": 2 * count * channels[-1] * width,
-        "position embedding": 2 * kernel * (width // config["num_conv_pos_embedding_groups"]) * width * positions * depth,
+        "position embedding": 2
+        * kernel
+        * (width // config["num_conv_pos_embedding_groups"])
+        * width
+        * positions
+        * depth,
         "attention projections": 4 * 2 * count * width**2 * layers,
         "attention scores": 2 * 2 * count**2 * width * layers,
         "feed-forward": 2 * 2 * count * width * config["intermediate_size"] * layers,
@@ -161,7 +166,10 @@ def show(data: dict[str, Any], found: Mapping[str, Any]) -> list[Block]:  # noqa
             ["memory of", "size"],
             [
                 *[[f"weights in {name}", size] for name, size in memory],
-                [f"activations at their peak, {seconds:g} s at batch 1", f"{data['activation_peak_bytes'] / 1e6:,.1f} MB"],
+                [
+                    f"activations at their peak, {seconds:g} s at batch 1",
+                    f"{data['activation_peak_bytes'] / 1e6:,.1f} MB",
+                ],
             ],
             "Weights: all parameters at 4, 2 and 1 bytes (a real graph keeps some in float32); activations: float32, as "
             "PyTorch's allocator counts them",
@@ -182,7 +190,9 @@ def _draw(data: dict[str, Any]) -> Any:
             label = label if share > 0 or place == 0 else None
             axes.barh(place, share, left=left, color=colour(index), height=0.6, label=label if share else None)
             if share > 0.035:  # noqa: PLR2004 - room for the number
-                axes.text(left + share / 2, place, f"{100 * share:.0f} %", ha="center", va="center", color="white", size=8)
+                axes.text(
+                    left + share / 2, place, f"{100 * share:.0f} %", ha="center", va="center", color="white", size=8
+                )
             left += share
     axes.set_yticks(range(len(bars)), list(bars))
     axes.set_xlim(0, 1)

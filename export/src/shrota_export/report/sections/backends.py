@@ -64,7 +64,9 @@ def measure(material: Material, found: Mapping[str, Any]) -> dict[str, Any]:  # 
     return data
 
 
-def _time(material: Material, variants: Mapping[str, Variant], seconds: float, rows: int, rounds: int) -> dict[str, Any]:
+def _time(
+    material: Material, variants: Mapping[str, Variant], seconds: float, rows: int, rounds: int
+) -> dict[str, Any]:
     audio, lengths = material.audio(seconds, rows)
     with step(f"run {len(variants)} variants by turns, {rows} x {seconds:g} s"):
         return dict(
@@ -113,7 +115,10 @@ def run_speech(engine: Engine, speech: Sequence[Spoken], name: str) -> list[list
 
 
 def judge(
-    reference: Sequence[Sequence[Floats]], candidate: Sequence[Sequence[Floats]], speech: Sequence[Spoken], vocabulary: Any
+    reference: Sequence[Sequence[Floats]],
+    candidate: Sequence[Sequence[Floats]],
+    speech: Sequence[Spoken],
+    vocabulary: Any,
 ) -> dict[str, Any]:
     """Differences in log-probability, and error rates with their intervals where tokens mean something.
 

@@ -40,7 +40,12 @@ def show(data: dict[str, Any], found: Mapping[str, Any]) -> list[Block]:
             "which no work can do. These are bounds, not promises."
         ),
         Table(
-            ["if this were done", "share of the time", *[f"{factor:g} times faster" for factor in SPEEDUPS], "at no cost"],
+            [
+                "if this were done",
+                "share of the time",
+                *[f"{factor:g} times faster" for factor in SPEEDUPS],
+                "at no cost",
+            ],
             [
                 [idea, percent(share), *[f"{amdahl(share, factor):.2f}" for factor in SPEEDUPS], f"{bound(share):.2f}"]
                 for idea, share in data["shares"].items()
@@ -84,7 +89,9 @@ def _draw(data: dict[str, Any]) -> Any:
     axes.barh(places, [bound(share) for share in shares.values()], color="#c9d6e6", label="at no cost")
     for index, factor in reversed(list(enumerate(SPEEDUPS))):
         gains = [amdahl(share, factor) for share in shares.values()]
-        axes.plot(gains, places, "D" if index else "o", color=colour(index), markersize=5, label=f"{factor:g} times faster")
+        axes.plot(
+            gains, places, "D" if index else "o", color=colour(index), markersize=5, label=f"{factor:g} times faster"
+        )
     axes.set_yticks(places, list(shares), fontsize=8)
     axes.invert_yaxis()
     axes.axvline(1, color="#555555", linewidth=0.8)

@@ -16,6 +16,7 @@ from shrota_export.progress import step
 from shrota_export.report.blocks import Block, Paragraph, Picture, Table, number, percent
 from shrota_export.report.drawing import colour, new_figure, style
 from shrota_export.report.material import Material
+from shrota_export.report.fusions import FUSIONS, fuse
 from shrota_export.report.ort import open_session
 from shrota_export.report.timing import spread_text, take_turns
 
@@ -106,9 +107,14 @@ def count_operators(model: onnx.ModelProto) -> Counter[str]:
 def measure(material: Material, found: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG001
     """Makes all stages, counts them, runs them by turns and compares what they give."""
     stages, failed = _stages(material)
+    fused, not_fused, remarks = _fused(material, material.folder / "level-basic.onnx")
+    stages, failed = {**stages, **fused}, {**failed, **not_fused}
     audio, lengths = material.audio(material.seconds)
     sessions = {name: open_session(stage.path, level=stage.level) for name, stage in stages.items()}
-    outputs = {name: session.run(["LOG_PROBS"], {"AUDIO": audio, "NUM_SAMPLES": lengths})[0] for name, session in sessions.items()}
+    outputs = {
+        name: session.run(["LOG_PROBS"], {"AUDIO": audio, "NUM_SAMPLES": lengths})[0]
+        for name, session in sessions.items()
+    }
     first = next(iter(stages))
     feed = {"AUDIO": audio, "NUM_SAMPLES": lengths}
     with step(f"run {len(stages)} graphs by turns"):
@@ -128,6 +134,7 @@ def measure(material: Material, found: Mapping[str, Any]) -> dict[str, Any]:  # 
             for name, stage in stages.items()
         },
         "failed": failed,
+        "remarks": remarks,
         "compared_with_published": _is_published(material.config),
     }
 
@@ -153,19 +160,25 @@ def _stages(material: Material) -> tuple[dict[str, Stage], dict[str, str]]:
         with step(f"ONNX Runtime's level {name}"):
             open_session(exported, level=level, optimized=path)
             counts = count_operators(onnx.load(path, load_external_data=False))
-            for left in material.folder.glob(f"level-{name}.onnx*"):
-                left.unlink()
         stages[f"ONNX Runtime, {name}"] = Stage(exported, counts, level, f"ONNX Runtime's optimisations, level {name}")
-    for name, wanted in FUSIONS.items():
+    return stages, failed
+
+
+def _fused(material: Material, basic: Path) -> tuple[dict[str, Stage], dict[str, str], dict[str, list[str]]]:
+    none = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    stages, failed, remarks = {}, {}, {}
+    for name, fusion in FUSIONS.items():
         try:
             with step(f"transformer fusion: {name}"):
-                path = fuse(material, wanted)
+                model, remarks[name] = fuse(
+                    load_graph(basic), fusion, material.config["num_attention_heads"], material.config["hidden_size"]
+                )
+                path = material.save(model, f"fused-{len(stages)}")
         except Exception as error:  # noqa: BLE001 - whatever the optimizer raises; the others go on
             failed[f"fused: {name}"] = " ".join(str(error).split())[:200]
             continue
-        counts = count_operators(onnx.load(path, load_external_data=False))
-        stages[f"fused: {name}"] = Stage(path, counts, none, f"onnxruntime.transformers, {name}, and no other step")
-    return stages, failed
+        stages[f"fused: {name}"] = Stage(path, count_operators(model), none, f"onnxruntime.transformers: {name}")
+    return stages, failed, remarks
 
 
 def fold_constants(material: Material) -> Path:
@@ -177,51 +190,6 @@ def fold_constants(material: Material) -> Path:
         optimizer.fold_constants(graph)
         optimizer.remove_unused_nodes(graph)
         return material.save(graph, "folded")
-
-
-FUSIONS = {
-    "attention": {"enable_attention"},
-    "skip-layer-norm": {"enable_skip_layer_norm", "enable_bias_skip_layer_norm", "enable_layer_norm"},
-    "GELU": {"enable_gelu", "enable_bias_gelu"},
-    "all three": {
-        "enable_attention",
-        "enable_skip_layer_norm",
-        "enable_bias_skip_layer_norm",
-        "enable_layer_norm",
-        "enable_gelu",
-        "enable_bias_gelu",
-    },
-}
-"""Switches of onnxruntime.transformers' FusionOptions."""
-
-
-def fuse(material: Material, wanted: set[str]) -> Path:
-    """The exported graph after onnxruntime.transformers' fusions of BERT-like models.
-
-    Args:
-        material: whose graph.
-        wanted: the switches that are on; all others are off.
-    """
-    import logging  # noqa: PLC0415
-
-    from onnxruntime.transformers import optimizer  # noqa: PLC0415 - a second
-    from onnxruntime.transformers.fusion_options import FusionOptions  # noqa: PLC0415
-
-    logging.getLogger("onnxruntime.transformers").setLevel(logging.ERROR)
-    options = FusionOptions("bert")
-    for switch in vars(options):
-        if switch.startswith("enable_") and switch != "enable_shape_inference":
-            setattr(options, switch, switch in wanted)
-    name = "fused-" + "-".join(sorted(wanted)).replace("enable_", "")
-    made = optimizer.optimize_model(
-        str(material.graph_path),
-        "bert",
-        num_heads=material.config["num_attention_heads"],
-        hidden_size=material.config["hidden_size"],
-        optimization_options=options,
-        opt_level=0,
-    )
-    return material.save(made.model, name)
 
 
 def show(data: dict[str, Any], found: Mapping[str, Any]) -> list[Block]:  # noqa: ARG001
@@ -243,11 +211,12 @@ def show(data: dict[str, Any], found: Mapping[str, Any]) -> list[Block]:  # noqa
                 for name, stage in stages.items()
             ],
             f"Each optimisation: nodes, latency on {data['seconds']:g} s at batch 1 (median and quartiles of "
-            f"{exported['time']['count']} rounds), difference in log-probability. The exported graph, the folded one and "
-            "the fused ones run without ONNX Runtime's own optimisations",
+            f"{exported['time']['count']} rounds), difference in log-probability. The exported graph and the folded one run "
+            "without ONNX Runtime's own optimisations; the fusions begin with what level basic gives, and run without further "
+            "ones; that of attention needs that of skip-layer-norm",
         ),
         *[Paragraph(f"{name} could not be made: {reason}.") for name, reason in data["failed"].items()],
-        Paragraph(fusion_text(stages)),
+        Paragraph(fusion_text(data)),
         Picture("graph", "Nodes by kind after each optimisation, and the latency", _draw(data)),
         _operators(stages),
     ]
@@ -256,24 +225,25 @@ def show(data: dict[str, Any], found: Mapping[str, Any]) -> list[Block]:  # noqa
     return blocks
 
 
-def fusion_text(stages: Mapping[str, Any]) -> str:
+def fusion_text(data: Mapping[str, Any]) -> str:
     """What the fusions found, from the counts."""
-    fused = {"attention": ("Attention", "MultiHeadAttention"), "skip-layer-norm": ("SkipLayerNormalization",),
-             "GELU": ("Gelu", "BiasGelu", "FastGelu")}  # fmt: skip
-    sentences = []
-    for name, kinds in fused.items():
+    stages, sentences = data["stages"], []
+    basic = stages["ONNX Runtime, basic"]
+    for name, fusion in FUSIONS.items():
         stage = stages.get(f"fused: {name}")
         if stage is None:
             continue
-        made = sum(stage["operators"].get(kind, 0) for kind in kinds)
-        fewer = stages["exported"]["nodes"] - stage["nodes"]
-        if made:
-            sentences.append(f"The fusion of {name} made {made} nodes ({' or '.join(kinds)}), and {fewer} fewer in all.")
-        else:
+        made = {kind: stage["operators"].get(kind, 0) for kind in fusion.makes}
+        found = ", ".join(f"{count} {kind}" for kind, count in made.items() if count)
+        if found:
+            gain = basic["time"]["median"] / stage["time"]["median"]
             sentences.append(
-                f"The fusion of {name} found nothing to fuse: its patterns are those of BERT-like exports"
-                f"{', and the nodes that it takes away (' + str(fewer) + ') are others' if fewer else ''}."
+                f"Fusion of {name}: {found}; {basic['nodes']} nodes become {stage['nodes']}, {gain:.2f} times as fast as level "
+                f"basic, outputs within {number(stage['difference'])} of the exported graph's."
             )
+        else:
+            why = "; ".join(data["remarks"].get(name, ())) or "the patterns that it looks for are not there"
+            sentences.append(f"Fusion of {name}: nothing was fused ({why}).")
     return " ".join(sentences)
 
 
@@ -283,7 +253,7 @@ def _operators(stages: Mapping[str, Any]) -> Table:
         {kind for stage in stages.values() for kind in stage["operators"]},
         key=lambda kind: (-exported["operators"].get(kind, 0), kind),
     )
-    shown = [name for name in stages if not name.startswith("fused: ") or name == "fused: all three"]
+    shown = [name for name in stages if not name.startswith("fused: ") or name == "fused: all, rewritten"]
     return Table(
         ["operator", "purpose", *shown, "share of the exported"],
         [

@@ -177,7 +177,16 @@ def _summarise(operators: list[dict[str, Any]], layers: Mapping[tuple[str, str],
 
 
 def _place(layer: str) -> tuple[int, int]:
-    order = ("normalizer", "feature_extractor", "feature_projection", "position_embedding", "layers", "layer_norm", "head", "graph")
+    order = (
+        "normalizer",
+        "feature_extractor",
+        "feature_projection",
+        "position_embedding",
+        "layers",
+        "layer_norm",
+        "head",
+        "graph",
+    )
     name, _, index = layer.partition(".")
     return order.index(name) if name in order else len(order), int(index) if index.isdigit() else 0
 
@@ -185,13 +194,13 @@ def _place(layer: str) -> tuple[int, int]:
 def show(data: dict[str, Any], found: Mapping[str, Any]) -> list[Block]:  # noqa: ARG001
     """Both tables, the groups side by side, the stacked bars."""
     names = {"pytorch": "PyTorch", "onnxruntime": "ONNX Runtime"}
+    sums = ", ".join(f"{name} {1000 * data[key]['all_s']:,.0f} ms" for key, name in names.items())
     blocks: list[Block] = [
         Paragraph(
             f"{data['seconds']:g} s of audio at batch 1. PyTorch: the run of middle length of {data['runs']}, each with a "
             f"profiler of its own; ONNX Runtime, all optimisations: of each node the median of {data['runs']} runs. Self "
-            f"time is without what an operator calls. Both profilers cost time themselves, so the sums "
-            f"({', '.join(f'{names[key]} {1000 * data[key]["all_s"]:,.0f} ms' for key in names)}) are above the latency "
-            "of the other sections; the shares are what counts."
+            f"time is without what an operator calls. Both profilers cost time themselves, so the sums ({sums}) are above "
+            "the latency of the other sections; the shares are what counts."
         ),
         Table(
             ["operators", *names.values()],
@@ -250,8 +259,7 @@ def figures(data: dict[str, Any]) -> list[tuple[str, float | None, str]]:
     rows: list[tuple[str, float | None, str]] = []
     for key, name in (("pytorch", "PyTorch"), ("onnxruntime", "ONNX Runtime")):
         rows += [
-            (f"{name}, {group}", 100 * data[key]["groups"].get(group, 0) / data[key]["all_s"], "%") for group in GROUP_NAMES
+            (f"{name}, {group}", 100 * data[key]["groups"].get(group, 0) / data[key]["all_s"], "%")
+            for group in GROUP_NAMES
         ]
     return rows
-
-

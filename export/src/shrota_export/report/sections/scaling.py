@@ -99,12 +99,16 @@ def show(data: dict[str, Any], found: Mapping[str, Any]) -> list[Block]:  # noqa
             ],
             "Times: median and quartiles",
         ),
-        Picture("scaling", "Time over length, batch and threads, with the fitted exponents", _draw(data, fitted, labels)),
+        Picture(
+            "scaling", "Time over length, batch and threads, with the fitted exponents", _draw(data, fitted, labels)
+        ),
     ]
 
 
 def _audio(data: Mapping[str, Any], axis: str, size: str) -> float:
-    return float({"length": float(size), "batch": data["batch_seconds"] * float(size), "threads": data["seconds"]}[axis])
+    return float(
+        {"length": float(size), "batch": data["batch_seconds"] * float(size), "threads": data["seconds"]}[axis]
+    )
 
 
 def _draw(data: dict[str, Any], fitted: Mapping[str, Any], labels: Mapping[str, str]) -> Any:

@@ -46,7 +46,11 @@ def show(data: dict[str, Any], found: Mapping[str, Any]) -> list[Block]:
         f"{number(chosen['difference']['mean'])} in the mean, {number(chosen['difference']['largest'])} at most.",
         f"Resources: {_memory(chosen)}; {data['threads']} threads are {data['thread_gain']:.2f} times as fast as one.",
     ]
-    refused = f" Not considered, because their errors are above what the gate allows: {', '.join(data['refused'])}." if data["refused"] else ""
+    refused = (
+        f" Not considered, because their errors are above what the gate allows: {', '.join(data['refused'])}."
+        if data["refused"]
+        else ""
+    )
     return [
         Paragraph(
             f"On this machine run {data['variant']} with {data['threads']} threads and batches of up to "

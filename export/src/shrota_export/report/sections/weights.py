@@ -82,10 +82,16 @@ def measure(material: Material, found: Mapping[str, Any]) -> dict[str, Any]:  # 
         "histograms": {kind: [int(count) for count in counts] for kind, counts in pooled.items()},
         "outputs": outputs,
         "ranges": [
-            {"layer": row.layer, "tensor": row.tensor, "largest": _finite(row.largest), "headroom": _finite(row.headroom)}
+            {
+                "layer": row.layer,
+                "tensor": row.tensor,
+                "largest": _finite(row.largest),
+                "headroom": _finite(row.headroom),
+            }
             for row in by_layer(material.ranges)
         ],
-        "speech_s": sum(w.size for each in material.some_speech for w in each.windows) / material.checkpoint.sample_rate,
+        "speech_s": sum(w.size for each in material.some_speech for w in each.windows)
+        / material.checkpoint.sample_rate,
         "margin": MARGIN,
     }
 
@@ -180,7 +186,9 @@ def _row(kind: str, described: list[dict[str, Any]]) -> list[str]:
     count = sum(each["count"] for each in described)
     outliers = sum(each["outliers"] * each["count"] for each in described) / count
     deviation = float(np.sqrt(sum(each["deviation"] ** 2 * each["count"] for each in described) / count))
-    errors = [max(described, key=lambda each: each["error"][name] or 0)["error"][name] for name in ("fp16", "bf16", "int8")]
+    errors = [
+        max(described, key=lambda each: each["error"][name] or 0)["error"][name] for name in ("fp16", "bf16", "int8")
+    ]
     return [
         kind,
         str(len(described)),
@@ -211,7 +219,9 @@ def verdict(data: Mapping[str, Any]) -> str:
         )
     if sparse:
         sentences.append(f"In {', '.join(sparse[:3])} more than 1 % of the weights are too small for float16.")
-    sentences.append("bfloat16 has float32's range, so nothing overflows there; it has 8 bits of precision, float16 11.")
+    sentences.append(
+        "bfloat16 has float32's range, so nothing overflows there; it has 8 bits of precision, float16 11."
+    )
     sentences.append(
         f"int8 changes the weights of {worst[0]} most, by {percent(worst[1]['error']['int8'])} of their size; a layer "
         "whose largest channel stands far out makes the scale of a row coarse for all other channels (last column below)."

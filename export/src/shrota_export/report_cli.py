@@ -65,7 +65,7 @@ def report(
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # its profiler says when it starts and stops
     with tempfile.TemporaryDirectory(prefix="shrota-report-") as scratch:
-        content = _measure(checkpoint, like, only or NAMES, manifest, seconds, Path(scratch))
+        content = _measure(checkpoint, like, Path(scratch), names=only or NAMES, manifest=manifest, seconds=seconds)
     from shrota_export.report.build import write_report  # noqa: PLC0415
 
     name = like or Path(checkpoint or "").name
@@ -77,7 +77,7 @@ def report(
 
 
 def _measure(
-    checkpoint: str | None, like: str | None, names: tuple[str, ...], manifest: Path, seconds: float, scratch: Path
+    checkpoint: str | None, like: str | None, scratch: Path, *, names: tuple[str, ...], manifest: Path, seconds: float
 ) -> dict[str, Any]:
     from shrota_export.checkpoint import find_checkpoint  # noqa: PLC0415
     from shrota_export.random_checkpoint import RECIPE, Shape, write_random_checkpoint  # noqa: PLC0415

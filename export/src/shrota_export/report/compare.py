@@ -13,9 +13,12 @@ from shrota_export.report.sections import SECTIONS, in_order_shown
 def compare(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Chapter]:
     """The main numbers of all sections that both have, with the second over the first."""
     chapters = [
-        Chapter("what", "What is compared", [Paragraph(f"A: {' '.join(about_lines(first)[:2])}"),
-                                             Paragraph(f"B: {' '.join(about_lines(second)[:2])}")])
-    ]  # fmt: skip
+        Chapter(
+            "what",
+            "What is compared",
+            [Paragraph(f"A: {' '.join(about_lines(first)[:2])}"), Paragraph(f"B: {' '.join(about_lines(second)[:2])}")],
+        )
+    ]
     for name in in_order_shown(SECTIONS):
         sides = [each["sections"].get(name, {}) for each in (first, second)]
         if not any(sides):

@@ -32,12 +32,13 @@ _SKIP = frozenset({"enable_layer_norm", "enable_skip_layer_norm", "enable_bias_s
 """The fusion of attention begins at the nodes that this one makes."""
 _GELU = frozenset({"enable_gelu", "enable_bias_gelu"})
 _ALL = ("Attention", "SkipLayerNormalization", "Gelu", "BiasGelu")
+ALL_FUSIONS = "all, rewritten"
 FUSIONS = {
     "GELU": Fusion(_GELU, ("Gelu", "BiasGelu")),
     "skip-layer-norm": Fusion(_SKIP, ("SkipLayerNormalization",)),
     "attention": Fusion(_ATTENTION | _SKIP, ("Attention",)),
     "attention, rewritten": Fusion(_ATTENTION | _SKIP, ("Attention",), rewrites=True),
-    "all, rewritten": Fusion(_ATTENTION | _SKIP | _GELU, _ALL, rewrites=True),
+    ALL_FUSIONS: Fusion(_ATTENTION | _SKIP | _GELU, _ALL, rewrites=True),
 }
 
 
@@ -102,8 +103,8 @@ def _remarks() -> Iterator[list[str]]:
 def rewrite_attention(model: onnx.ModelProto) -> int:
     """Brings attention into the form of BERT's exports, which computes the same and which the fusion looks for.
 
-    The mask Unsqueeze(Unsqueeze((1 - valid) * score)) becomes (1 - Unsqueeze(Unsqueeze(valid))) * score, and each scaling of
-    scores by a factor a division, so that the fusion does not take it for the mask.
+    The mask Unsqueeze(Unsqueeze((1 - valid) * score)) becomes (1 - Unsqueeze(Unsqueeze(valid))) * score, and each
+    scaling of scores by a factor a division, so that the fusion does not take it for the mask.
 
     Returns:
         How many scalings were rewritten; 0 if the mask was not there, and nothing was changed.

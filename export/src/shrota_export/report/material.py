@@ -1,6 +1,6 @@
 """What the sections measure with, each part made when it is first needed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 
 from shrota_export.checkpoint import Checkpoint
 from shrota_export.engines import Floats, Ints, make_batch
+from shrota_export.errors import ReportError
 from shrota_export.exporters import Exporter, export_graph
 from shrota_export.gate import Spoken, Subject, read_speech
 from shrota_export.gate.stages import module_engine
@@ -21,11 +23,18 @@ from shrota_export.precision.graphs import load_graph, save_graph
 from shrota_export.precision.kinds import Precision
 from shrota_export.precision.ranges import measure_ranges
 from shrota_export.progress import step
+from shrota_export.report.fusions import ALL_FUSIONS, FUSIONS, fuse
 from shrota_export.report.host import cores
+from shrota_export.report.ort import open_session
 from shrota_export.vocabulary import Vocabulary, read_vocabulary
 
 RANGES_SECONDS = 30
 """Of speech, that the ranges are measured on."""
+
+
+def is_published(config: Mapping[str, Any]) -> bool:
+    """Whether it is IndicWav2Vec-Hindi's architecture, for which tables were published."""
+    return (config["model_type"], config["num_hidden_layers"], config["hidden_size"]) == ("wav2vec2", 24, 1024)
 
 
 class Material:
@@ -108,6 +117,27 @@ class Material:
             with step(f"convert to {precision}"):
                 self.save(convert(self.graph(), precision, ranges), str(precision))
         return path
+
+    @cached_property
+    def basic_path(self) -> Path:
+        """What ONNX Runtime's level basic makes of the float32 graph, for the fusions to begin with."""
+        path = self.folder / "basic.onnx"
+        open_session(self.graph_path, level=onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC, optimized=path)
+        return path
+
+    @cached_property
+    def fused_path(self) -> Path:
+        """The float32 graph with all fusions of transformers.
+
+        Raises:
+            ReportError: attention was not fused.
+        """
+        heads, width = self.config["num_attention_heads"], self.config["hidden_size"]
+        with step("fuse the graph"):
+            graph, remarks = fuse(load_graph(self.basic_path), FUSIONS[ALL_FUSIONS], heads, width)
+        if not any(node.op_type == "Attention" for node in graph.graph.node):
+            raise ReportError(f"attention is not fused: {'; '.join(remarks) or 'its pattern is not there'}")
+        return self.save(graph, "fused")
 
     @cached_property
     def subject(self) -> Subject:

@@ -5,7 +5,7 @@ import html
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from shrota_export.report.blocks import Block, Paragraph, Picture, Table
+from shrota_export.report.blocks import Block, Paragraph, Table
 
 
 @dataclass(frozen=True)

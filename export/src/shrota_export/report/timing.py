@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +27,11 @@ class Spread:
     def as_dict(self) -> dict[str, float]:
         """In plain types."""
         return asdict(self)
+
+
+def run_of(engine: Callable[[Any, Any], object], batch: tuple[Any, Any]) -> Callable[[], object]:
+    """A run of an engine on AUDIO [B, T], NUM_SAMPLES [B, 1], to be timed."""
+    return lambda: engine(*batch)
 
 
 def take_turns(

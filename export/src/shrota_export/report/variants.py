@@ -35,6 +35,7 @@ class Variant:
         source: for that, too.
         judged: what stands for it in comparisons, where ``engine`` does not compute as other machines would.
         note: what the reader must know.
+        is_served: whether `shrota export` installs it for a server.
     """
 
     engine: Engine
@@ -43,6 +44,7 @@ class Variant:
     source: Path
     judged: Callable[[], Engine] | None = None
     note: str = ""
+    is_served: bool = False
 
 
 def pytorch_engine(checkpoint: Checkpoint, *, low: bool = False) -> Engine:
@@ -91,7 +93,14 @@ def make_variants(material: Material) -> tuple[dict[str, Variant], dict[str, str
     found["ONNX Runtime fp32, as exported"] = Variant(
         run_graph(exported, NONE), Precision.FP32, "onnx-unfused", exported, note="no optimisation"
     )
-    found["ONNX Runtime fp32"] = Variant(run_graph(exported), Precision.FP32, "onnx", exported)
+    found["ONNX Runtime fp32"] = Variant(run_graph(exported), Precision.FP32, "onnx", exported, is_served=True)
+    name = "ONNX Runtime fp32, attention fused"
+    try:
+        fused = material.fused_path
+        note = "all fusions of transformers, then all optimisations; no command installs it yet"
+        found[name] = Variant(run_graph(fused), Precision.FP32, "onnx", fused, note=note)
+    except Exception as error:  # noqa: BLE001 - whatever the fusions raise
+        missing[name] = " ".join(str(error).split())[:160]
     for precision in (Precision.FP16, Precision.BF16, Precision.INT8):
         name = f"ONNX Runtime {precision}"
         try:
@@ -103,9 +112,9 @@ def make_variants(material: Material) -> tuple[dict[str, Variant], dict[str, str
         if precision is Precision.FP16:
             note = "no float16 arithmetic on processors: float32 between casts; errors are those of its emulation"
             judged = lambda: emulated(material, Precision.FP16)  # noqa: E731
-            found[name] = Variant(engine, precision, "onnx", path, judged, note)
+            found[name] = Variant(engine, precision, "onnx", path, judged, note, is_served=True)
         else:
-            found[name] = Variant(engine, precision, "onnx", path)
+            found[name] = Variant(engine, precision, "onnx", path, is_served=True)
     return found, {**missing, **_elsewhere()}
 
 

@@ -171,7 +171,8 @@ def show(data: dict[str, Any], found: Mapping[str, Any]) -> list[Block]:  # noqa
                     f"{data['activation_peak_bytes'] / 1e6:,.1f} MB",
                 ],
             ],
-            "Weights: all parameters at 4, 2 and 1 bytes (a real graph keeps some in float32); activations: float32, as "
+            "Weights: all parameters at 4, 2 and 1 bytes (a real graph keeps some in float32); activations: float32, "
+            "as "
             "PyTorch's allocator counts them",
         ),
         Picture("architecture", "Shares of the parameters and of the operations by kind of layer", _draw(data)),

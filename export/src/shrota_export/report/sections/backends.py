@@ -12,12 +12,13 @@ from shrota_export.gate.compare import Difference
 from shrota_export.gate.thresholds import Thresholds
 from shrota_export.gate.transcripts import Transcripts, greedy_text
 from shrota_export.precision.kinds import Precision
-from shrota_export.progress import each, step
+from shrota_export.progress import each as with_bar
+from shrota_export.progress import step
 from shrota_export.report.blocks import Block, Paragraph, Picture, Table, number, percent
 from shrota_export.report.child import measure_process
 from shrota_export.report.drawing import colour, new_figure, style
 from shrota_export.report.material import Material
-from shrota_export.report.timing import spread_text, take_turns
+from shrota_export.report.timing import run_of, spread_text, take_turns
 from shrota_export.report.variants import Variant, emulated, make_variants
 
 TITLE = "Backends and precisions"
@@ -51,6 +52,7 @@ def measure(material: Material, found: Mapping[str, Any]) -> dict[str, Any]:  # 
     for name, variant in variants.items():
         data["variants"][name] = {
             "note": variant.note,
+            "is_served": variant.is_served,
             "precision": str(variant.precision),
             "latency": latency[name].as_dict(),
             "audio_seconds_per_second": {
@@ -67,19 +69,15 @@ def measure(material: Material, found: Mapping[str, Any]) -> dict[str, Any]:  # 
 def _time(
     material: Material, variants: Mapping[str, Variant], seconds: float, rows: int, rounds: int
 ) -> dict[str, Any]:
-    audio, lengths = material.audio(seconds, rows)
+    batch = material.audio(seconds, rows)
     with step(f"run {len(variants)} variants by turns, {rows} x {seconds:g} s"):
-        return dict(
-            take_turns(
-                {name: (lambda engine=each.engine: engine(audio, lengths)) for name, each in variants.items()}, rounds
-            )
-        )
+        return dict(take_turns({name: run_of(each.engine, batch) for name, each in variants.items()}, rounds))
 
 
 def _processes(material: Material, variants: Mapping[str, Variant]) -> dict[str, Any]:
     audio = material.folder / "audio.npy"
     np.save(audio, material.audio(material.seconds)[0])
-    found = {}
+    found: dict[str, Any] = {}
     with step("load each in a process of its own"):
         for name, variant in variants.items():
             try:
@@ -110,7 +108,7 @@ def _judge(material: Material, variants: Mapping[str, Variant], speech: Sequence
 def run_speech(engine: Engine, speech: Sequence[Spoken], name: str) -> list[list[Floats]]:
     """Log-probabilities [F, V] of each window of each utterance, each window alone."""
     return [
-        [run_rows(engine, [window])[0] for window in spoken.windows] for spoken in each(speech, f"{name} on speech")
+        [run_rows(engine, [window])[0] for window in spoken.windows] for spoken in with_bar(speech, f"{name} on speech")
     ]
 
 
@@ -160,7 +158,16 @@ def show(data: dict[str, Any], found: Mapping[str, Any]) -> list[Block]:  # noqa
     base = variants[REFERENCE]["latency"]["median"]
     blocks: list[Block] = [
         Table(
-            ["", f"latency on {data['seconds']:g} s", "p95", f"{REFERENCE} / this", "most throughput", "load", "peak memory", "note"],
+            [
+                "",
+                f"latency on {data['seconds']:g} s",
+                "p95",
+                f"{REFERENCE} / this",
+                "most throughput",
+                "load",
+                "peak memory",
+                "note",
+            ],
             [
                 [
                     name,
@@ -174,20 +181,31 @@ def show(data: dict[str, Any], found: Mapping[str, Any]) -> list[Block]:  # noqa
                 ]
                 for name, each in variants.items()
             ],
-            f"Speed at batch 1 (median and quartiles of {variants[REFERENCE]['latency']['count']} rounds), most throughput "
-            f"in seconds of audio per second over batches of {data['batch_seconds']:g} s; load time and peak memory in a "
+            f"Speed at batch 1 (median and quartiles of {variants[REFERENCE]['latency']['count']} rounds), most "
+            "throughput "
+            f"in seconds of audio per second over batches of {data['batch_seconds']:g} s; load time and peak memory "
+            "in a "
             f"process of its own, without the libraries themselves, at batch 1 of {data['seconds']:g} s",
         ),
         Picture("backends", "Throughput over the batch, and real-time factor over the length", _draw(data)),
         Table(
-            ["", "word error rate", "character error rate", "rise of the word error rate", "frames with another best token",
-             "difference, mean", "largest"],
+            [
+                "",
+                "word error rate",
+                "character error rate",
+                "rise of the word error rate",
+                "frames with another best token",
+                "difference, mean",
+                "largest",
+            ],
             [_errors(name, each) for name, each in {**variants, **data["emulated"]}.items()],
-            f"Errors, greedy, on {data['utterances']} utterances, {data['speech_s']:.0f} s, with 95 % bootstrap intervals over "
-            "utterances; differences in log-probability from PyTorch in float32. With so few utterances the intervals are wide",
+            f"Errors, greedy, on {data['utterances']} utterances, {data['speech_s']:.0f} s, with 95 % bootstrap "
+            "intervals over "
+            "utterances; differences in log-probability from PyTorch in float32. With so few utterances the "
+            "intervals are wide",
         ),
         Table(["not measured here", "why"], list(data["missing"].items())),
-    ]  # fmt: skip
+    ]
     if all(each["errors"] is None for each in variants.values()):
         blocks.insert(3, Paragraph("No error rates: the weights are random, or the speech has no texts."))
     return blocks

@@ -35,8 +35,10 @@ def show(data: dict[str, Any], found: Mapping[str, Any]) -> list[Block]:
     """Bounds; what int8 did, where that is measured."""
     blocks: list[Block] = [
         Paragraph(
-            "Amdahl's law on the profile of ONNX Runtime in float32: if a part with the share s of the time becomes k times "
-            "faster, the whole becomes 1 / (1 - s + s / k) times faster. The last column lets the part cost nothing at all, "
+            "Amdahl's law on the profile of ONNX Runtime in float32: if a part with the share s of the time becomes "
+            "k times "
+            "faster, the whole becomes 1 / (1 - s + s / k) times faster. The last column lets the part cost nothing "
+            "at all, "
             "which no work can do. These are bounds, not promises."
         ),
         Table(
@@ -59,8 +61,10 @@ def show(data: dict[str, Any], found: Mapping[str, Any]) -> list[Block]:
         gain = variants["ONNX Runtime fp32"]["latency"]["median"] / variants["ONNX Runtime int8"]["latency"]["median"]
         blocks.append(
             Paragraph(
-                f"Measured above: int8, which makes products and most convolutions 8-bit, is {gain:.2f} times as fast as "
-                f"float32 in ONNX Runtime; at no cost they would give {bound(data['shares']['products and convolutions']):.2f}. "
+                f"Measured above: int8, which makes products and most convolutions 8-bit, is {gain:.2f} times as "
+                "fast as "
+                "float32 in ONNX Runtime; at no cost they would give "
+                f"{bound(data['shares']['products and convolutions']):.2f}. "
                 "Training with quantisation in mind would lower int8's errors, not its time."
             )
         )
@@ -86,7 +90,7 @@ def _draw(data: dict[str, Any]) -> Any:
     figure = new_figure(9, 0.34 * len(shares) + 1)
     axes = figure.add_subplot()
     places = range(len(shares))
-    axes.barh(places, [bound(share) for share in shares.values()], color="#c9d6e6", label="at no cost")
+    axes.barh(places, [bound(share) - 1 for share in shares.values()], left=1, color="#c9d6e6", label="at no cost")
     for index, factor in reversed(list(enumerate(SPEEDUPS))):
         gains = [amdahl(share, factor) for share in shares.values()]
         axes.plot(
@@ -95,7 +99,7 @@ def _draw(data: dict[str, Any]) -> Any:
     axes.set_yticks(places, list(shares), fontsize=8)
     axes.invert_yaxis()
     axes.axvline(1, color="#555555", linewidth=0.8)
-    axes.set_xlim(left=0.9)
+    axes.set_xlim(left=0.97)
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     style(axes, grid="x")

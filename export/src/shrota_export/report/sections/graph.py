@@ -15,10 +15,11 @@ from shrota_export.precision.graphs import load_graph
 from shrota_export.progress import step
 from shrota_export.report.blocks import Block, Paragraph, Picture, Table, number, percent
 from shrota_export.report.drawing import colour, new_figure, style
-from shrota_export.report.material import Material
 from shrota_export.report.fusions import FUSIONS, fuse
+from shrota_export.report.material import Material, is_published
 from shrota_export.report.ort import open_session
-from shrota_export.report.timing import spread_text, take_turns
+from shrota_export.report.timing import run_of, spread_text, take_turns
+from shrota_export.report.variants import run_graph
 
 TITLE = "Graph"
 ROUNDS = 7
@@ -107,19 +108,15 @@ def count_operators(model: onnx.ModelProto) -> Counter[str]:
 def measure(material: Material, found: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG001
     """Makes all stages, counts them, runs them by turns and compares what they give."""
     stages, failed = _stages(material)
-    fused, not_fused, remarks = _fused(material, material.folder / "level-basic.onnx")
+    fused, not_fused, remarks = _fused(material)
     stages, failed = {**stages, **fused}, {**failed, **not_fused}
-    audio, lengths = material.audio(material.seconds)
-    sessions = {name: open_session(stage.path, level=stage.level) for name, stage in stages.items()}
-    outputs = {
-        name: session.run(["LOG_PROBS"], {"AUDIO": audio, "NUM_SAMPLES": lengths})[0]
-        for name, session in sessions.items()
-    }
+    batch = material.audio(material.seconds)
+    engines = {name: run_graph(stage.path, stage.level) for name, stage in stages.items()}
+    outputs = {name: engine(*batch)[0] for name, engine in engines.items()}
     first = next(iter(stages))
-    feed = {"AUDIO": audio, "NUM_SAMPLES": lengths}
     with step(f"run {len(stages)} graphs by turns"):
-        times = take_turns({name: (lambda s=session: s.run(None, feed)) for name, session in sessions.items()}, ROUNDS)
-    reference = run_rows(material.subject.engine, [audio[0]])[0]
+        times = take_turns({name: run_of(engine, batch) for name, engine in engines.items()}, ROUNDS)
+    reference = run_rows(material.subject.engine, [batch[0][0]])[0]
     return {
         "seconds": material.seconds,
         "stages": {
@@ -135,12 +132,8 @@ def measure(material: Material, found: Mapping[str, Any]) -> dict[str, Any]:  # 
         },
         "failed": failed,
         "remarks": remarks,
-        "compared_with_published": _is_published(material.config),
+        "compared_with_published": is_published(material.config),
     }
-
-
-def _is_published(config: Mapping[str, Any]) -> bool:
-    return (config["model_type"], config["num_hidden_layers"], config["hidden_size"]) == ("wav2vec2", 24, 1024)
 
 
 def _stages(material: Material) -> tuple[dict[str, Stage], dict[str, str]]:
@@ -160,18 +153,25 @@ def _stages(material: Material) -> tuple[dict[str, Stage], dict[str, str]]:
         with step(f"ONNX Runtime's level {name}"):
             open_session(exported, level=level, optimized=path)
             counts = count_operators(onnx.load(path, load_external_data=False))
+            for left in material.folder.glob(f"level-{name}.onnx*"):
+                left.unlink()
         stages[f"ONNX Runtime, {name}"] = Stage(exported, counts, level, f"ONNX Runtime's optimisations, level {name}")
     return stages, failed
 
 
-def _fused(material: Material, basic: Path) -> tuple[dict[str, Stage], dict[str, str], dict[str, list[str]]]:
+def _fused(material: Material) -> tuple[dict[str, Stage], dict[str, str], dict[str, list[str]]]:
     none = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    stages, failed, remarks = {}, {}, {}
+    stages: dict[str, Stage] = {}
+    failed: dict[str, str] = {}
+    remarks: dict[str, list[str]] = {}
     for name, fusion in FUSIONS.items():
         try:
             with step(f"transformer fusion: {name}"):
                 model, remarks[name] = fuse(
-                    load_graph(basic), fusion, material.config["num_attention_heads"], material.config["hidden_size"]
+                    load_graph(material.basic_path),
+                    fusion,
+                    material.config["num_attention_heads"],
+                    material.config["hidden_size"],
                 )
                 path = material.save(model, f"fused-{len(stages)}")
         except Exception as error:  # noqa: BLE001 - whatever the optimizer raises; the others go on
@@ -211,8 +211,10 @@ def show(data: dict[str, Any], found: Mapping[str, Any]) -> list[Block]:  # noqa
                 for name, stage in stages.items()
             ],
             f"Each optimisation: nodes, latency on {data['seconds']:g} s at batch 1 (median and quartiles of "
-            f"{exported['time']['count']} rounds), difference in log-probability. The exported graph and the folded one run "
-            "without ONNX Runtime's own optimisations; the fusions begin with what level basic gives, and run without further "
+            f"{exported['time']['count']} rounds), difference in log-probability. The exported graph and the folded "
+            "one run "
+            "without ONNX Runtime's own optimisations; the fusions begin with what level basic gives, and run "
+            "without further "
             "ones; that of attention needs that of skip-layer-norm",
         ),
         *[Paragraph(f"{name} could not be made: {reason}.") for name, reason in data["failed"].items()],
@@ -238,7 +240,8 @@ def fusion_text(data: Mapping[str, Any]) -> str:
         if found:
             gain = basic["time"]["median"] / stage["time"]["median"]
             sentences.append(
-                f"Fusion of {name}: {found}; {basic['nodes']} nodes become {stage['nodes']}, {gain:.2f} times as fast as level "
+                f"Fusion of {name}: {found}; {basic['nodes']} nodes become {stage['nodes']}, {gain:.2f} times as "
+                "fast as level "
                 f"basic, outputs within {number(stage['difference'])} of the exported graph's."
             )
         else:
@@ -283,8 +286,10 @@ def _published(exported: Mapping[str, Any]) -> list[Block]:
     return [
         Table(["operator", "published", "ours", "difference"], rows, "The published table beside ours, as exported"),
         Paragraph(
-            f"Equal are {', '.join(same) or 'none'}: what the architecture fixes, products and norms of 24 layers. What "
-            "differs is plumbing, which depends on the versions of exporter and model code: how shapes are computed for "
+            f"Equal are {', '.join(same) or 'none'}: what the architecture fixes, products and norms of 24 layers. "
+            "What "
+            "differs is plumbing, which depends on the versions of exporter and model code: how shapes are computed "
+            "for "
             "the heads of attention (Constant, Unsqueeze, Concat, Reshape), and what is in the graph. Ours also holds "
             "the normalisation of the audio, the padding mask and the log-softmax, which a bare export of the Hugging "
             "Face model leaves to the caller."

@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from shrota_export.progress import step
 from shrota_export.report.blocks import Block, Paragraph, Picture, Table, number
 from shrota_export.report.drawing import colour, new_figure, style
 from shrota_export.report.fit import exponent, quadratic
 from shrota_export.report.material import Material
-from shrota_export.report.timing import spread_text, take_turns
+from shrota_export.report.timing import run_of, spread_text, take_turns
 from shrota_export.report.variants import run_graph
 
 TITLE = "Scaling"
@@ -26,11 +28,11 @@ def measure(material: Material, found: Mapping[str, Any]) -> dict[str, Any]:  # 
     threads = {str(count): run_graph(material.graph_path, threads=count) for count in thread_counts(material.threads)}
     whole = material.audio(material.seconds)
     with step("lengths"):
-        by_length = take_turns({name: (lambda b=batch: engine(*b)) for name, batch in lengths.items()}, ROUNDS)
+        by_length = take_turns({name: run_of(engine, batch) for name, batch in lengths.items()}, ROUNDS)
     with step("batches"):
-        by_batch = take_turns({name: (lambda b=batch: engine(*b)) for name, batch in batches.items()}, ROUNDS)
+        by_batch = take_turns({name: run_of(engine, batch) for name, batch in batches.items()}, ROUNDS)
     with step("threads"):
-        by_threads = take_turns({name: (lambda e=each: e(*whole)) for name, each in threads.items()}, ROUNDS)
+        by_threads = take_turns({name: run_of(each, whole) for name, each in threads.items()}, ROUNDS)
     return {
         "seconds": material.seconds,
         "batch_seconds": BATCH_SECONDS,
@@ -71,16 +73,20 @@ def show(data: dict[str, Any], found: Mapping[str, Any]) -> list[Block]:  # noqa
     longest = list(data["length"])[-1]
     constant, linear, square = fitted["quadratic"]
     sentences = [
-        f"Time grows as length to the power of {fitted['length']:.2f} over all lengths, and of {fitted['length_long']:.2f} "
-        f"between the last two. Fitted as {1000 * constant:.2f} ms + {1000 * linear:.2f} ms a second + "
-        f"{1000 * square:.3f} ms a second squared: at {longest} s the quadratic part, which is attention's, is "
-        f"{100 * fitted['quadratic_share']:.0f} % of the time.",
+        (
+            f"Time grows as length to the power of {fitted['length']:.2f} over all lengths, and of "
+            f"{fitted['length_long']:.2f} "
+            f"between the last two. Fitted as {1000 * constant:.2f} ms + {1000 * linear:.2f} ms a second + "
+            f"{1000 * square:.3f} ms a second squared: at {longest} s the quadratic part, which is attention's, is "
+            f"{100 * fitted['quadratic_share']:.0f} % of the time."
+        ),
         f"It grows as batch to the power of {fitted['batch']:.2f}: 1 is no gain from batches, less is a gain.",
     ]
     if fitted["threads"] is not None:
         sentences.append(f"With threads it grows to the power of {fitted['threads']:.2f}: -1 would be perfect.")
     sentences.append(
-        "Float32, ONNX Runtime with all optimisations. The largest length and batch that fit in memory are not measured "
+        "Float32, ONNX Runtime with all optimisations. The largest length and batch that fit in memory are not "
+        "measured "
         "by this command."
     )
     labels = {
@@ -100,7 +106,9 @@ def show(data: dict[str, Any], found: Mapping[str, Any]) -> list[Block]:  # noqa
             "Times: median and quartiles",
         ),
         Picture(
-            "scaling", "Time over length, batch and threads, with the fitted exponents", _draw(data, fitted, labels)
+            "scaling",
+            "Time over length, batch and threads, with the fitted exponents (dashed)",
+            _draw(data, fitted, labels),
         ),
     ]
 
@@ -120,6 +128,10 @@ def _draw(data: dict[str, Any], fitted: Mapping[str, Any], labels: Mapping[str, 
         high = [1000 * spread["high"] for spread in data[axis].values()]
         axes.fill_between(sizes, low, high, color=colour(0), alpha=0.25, linewidth=0)
         axes.plot(sizes, times, "o-", color=colour(0))
+        if fitted[axis] is not None:
+            middle = float(np.exp(np.mean(np.log(times)) - fitted[axis] * np.mean(np.log(sizes))))
+            fit = [middle * size ** fitted[axis] for size in sizes]
+            axes.plot(sizes, fit, "--", color=colour(3), linewidth=1)
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
         axes.set_xticks(sizes, [f"{size:g}" for size in sizes])

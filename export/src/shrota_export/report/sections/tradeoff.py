@@ -20,7 +20,14 @@ def measure(material: Material, found: Mapping[str, Any]) -> dict[str, Any]:  # 
     for name, each in variants.items():
         cost = 100 * each["errors"]["word_error_rate"] if rated else each["difference"]["mean"]
         if cost is not None:
-            points[name] = {"cost": cost, "throughput": best(each)[1], "latency_s": each["latency"]["median"]}
+            interval = each["errors"]["word_error_rate_interval"] if rated else None
+            bounds = [100 * value for value in interval] if interval else None
+            points[name] = {
+                "cost": cost,
+                "interval": bounds,
+                "throughput": best(each)[1],
+                "latency_s": each["latency"]["median"],
+            }
     pairs = [(each["cost"], each["throughput"]) for each in points.values()]
     names = list(points)
     return {
@@ -41,13 +48,22 @@ def show(data: dict[str, Any], found: Mapping[str, Any]) -> list[Block]:  # noqa
         Table(
             ["", data["unit"], "most throughput, s/s", "latency at batch 1", "efficient"],
             [
-                [name, number(each["cost"]), number(each["throughput"]), f"{1000 * each['latency_s']:,.1f} ms",
-                 "yes" if name in efficient else ""]
+                [
+                    name,
+                    number(each["cost"]),
+                    number(each["throughput"]),
+                    f"{1000 * each['latency_s']:,.1f} ms",
+                    "yes" if name in efficient else "",
+                ]
                 for name, each in data["points"].items()
             ],
         ),
-        Picture("tradeoff", "Errors and latency against throughput; the line is the efficient frontier", _draw(data)),
-    ]  # fmt: skip
+        Picture(
+            "tradeoff",
+            "Errors and latency against throughput; rings and line are the efficient frontier, bars 95 % intervals",
+            _draw(data),
+        ),
+    ]
 
 
 def _draw(data: dict[str, Any]) -> Any:
@@ -55,11 +71,27 @@ def _draw(data: dict[str, Any]) -> Any:
     left, right = figure.subplots(1, 2)
     for index, (name, each) in enumerate(data["points"].items()):
         left.plot(each["throughput"], each["cost"], "o", color=colour(index), markersize=8, label=name)
+        if each["interval"]:
+            left.vlines(each["throughput"], *each["interval"], color=colour(index), linewidth=1, alpha=0.6)
         right.plot(each["throughput"], 1000 * each["latency_s"], "o", color=colour(index), markersize=8)
     line = [data["points"][name] for name in data["frontier"]]
-    left.plot([each["throughput"] for each in line], [each["cost"] for each in line], color="#555555", linewidth=1)
+    left.plot(
+        [each["throughput"] for each in line],
+        [each["cost"] for each in line],
+        color="#555555",
+        linewidth=1,
+        label="efficient",
+    )
+    left.plot(
+        [each["throughput"] for each in line],
+        [each["cost"] for each in line],
+        "o",
+        markersize=13,
+        fillstyle="none",
+        color="#555555",
+    )
     for axes in (left, right):
-        axes.set_xlim(left=0)
+        axes.set_xlim(0, 1.08 * max(each["throughput"] for each in data["points"].values()))
         axes.set_ylim(bottom=0)
         axes.set_xlabel("most throughput, seconds of audio per second", fontsize=8)
     style(left, title=data["unit"])

@@ -9,11 +9,12 @@ import torch
 from numpy.typing import NDArray
 
 from shrota_export.precision.kinds import FLOAT16_MAX
-from shrota_export.precision.mixed import MARGIN
+from shrota_export.precision.mixed import MARGIN, unsafe_nodes
 from shrota_export.precision.ranges import by_layer
 from shrota_export.progress import step
 from shrota_export.report.blocks import Block, Paragraph, Picture, Table, number, percent
 from shrota_export.report.drawing import colour, new_figure, style
+from shrota_export.report.layers import place
 from shrota_export.report.material import Material
 
 TITLE = "Weights and activations"
@@ -88,8 +89,9 @@ def measure(material: Material, found: Mapping[str, Any]) -> dict[str, Any]:  # 
                 "largest": _finite(row.largest),
                 "headroom": _finite(row.headroom),
             }
-            for row in by_layer(material.ranges)
+            for row in sorted(by_layer(material.ranges), key=lambda row: place(row.layer))
         ],
+        "kept": {name: _finite(largest) for name, largest in unsafe_nodes(material.graph(), material.ranges).items()},
         "speech_s": sum(w.size for each in material.some_speech for w in each.windows)
         / material.checkpoint.sample_rate,
         "margin": MARGIN,
@@ -101,8 +103,13 @@ def _finite(value: float) -> float | None:
 
 
 def _kind(name: str) -> str:
-    for part, kind in (("feature_extractor", "feature extractor"), ("position_embedding", "position embedding"),
-                       ("attention", "attention"), ("feed_forward", "feed-forward"), ("head", "head")):  # fmt: skip
+    for part, kind in (
+        ("feature_extractor", "feature extractor"),
+        ("position_embedding", "position embedding"),
+        ("attention", "attention"),
+        ("feed_forward", "feed-forward"),
+        ("head", "head"),
+    ):
         if part in name:
             return kind
     return "feature projection" if "feature_projection" in name else "other"
@@ -152,34 +159,67 @@ def show(data: dict[str, Any], found: Mapping[str, Any]) -> list[Block]:  # noqa
     return [
         Paragraph(verdict(data)),
         Table(
-            ["weights of", "matrices", "numbers", "deviation", "largest", f"beyond {OUTLIER:g} deviations",
-             "fp16 changes", "bf16 changes", "int8 changes"],
+            [
+                "weights of",
+                "matrices",
+                "numbers",
+                "deviation",
+                "largest",
+                f"beyond {OUTLIER:g} deviations",
+                "fp16 changes",
+                "bf16 changes",
+                "int8 changes",
+            ],
             [_row(kind, described) for kind, described in kinds.items()],
             "Weights: what rounding changes is the root mean square of the change over that of the weights, the worst "
             "matrix of each kind; int8 has one scale for each output channel",
         ),
-        Picture("weights", "Distribution of the weights by kind, in standard deviations of their matrix", _draw_weights(data)),
+        Picture(
+            "weights",
+            "Distribution of the weights by kind, in standard deviations of their matrix",
+            _draw_weights(data),
+        ),
         Table(
-            ["layer", "0.1 % are below", "1 %", "median", "99 %", "99.9 %", "largest", "largest channel over the middle one"],
             [
-                [name, *[number(value) for value in each["quantiles"]], number(each["largest"]),
-                 f"{number(each['channel_ratio'])} (channel {each['channel']})"]
+                "layer",
+                "0.1 % are below",
+                "1 %",
+                "median",
+                "99 %",
+                "99.9 %",
+                "largest",
+                "largest channel over the middle one",
+            ],
+            [
+                [
+                    name,
+                    *[number(value) for value in each["quantiles"]],
+                    number(each["largest"]),
+                    f"{number(each['channel_ratio'])} (channel {each['channel']})",
+                ]
                 for name, each in data["outputs"].items()
             ],
             f"Outputs of the encoder's layers on {data['speech_s']:.0f} s of speech",
         ),
         Table(
-            ["layer", "largest magnitude", "times in float16", "where", "kept in float32"],
+            ["layer", "largest magnitude", "times in float16", "where", "beyond float16's margin"],
             [
-                [row["layer"], number(row["largest"]), number(row["headroom"]), row["tensor"],
-                 "" if row["largest"] is not None and row["largest"] <= limit else "yes"]
+                [
+                    row["layer"],
+                    number(row["largest"]),
+                    number(row["headroom"]),
+                    row["tensor"],
+                    "" if row["largest"] is not None and row["largest"] <= limit else "yes",
+                ]
                 for row in data["ranges"]
             ],
-            f"The largest number of any tensor of each layer in the graph, on the same speech; float16 ends at 65,504, and "
-            f"what does not fit in {data['margin']:g} times is kept in float32",
+            "The largest number of any tensor of each layer in the graph, on the same speech; float16 ends at "
+            "65,504, and "
+            f"the margin is {data['margin']:g} times. The normalizer holds a count of samples there, which is "
+            "float32 in all graphs",
         ),
         Picture("activations", "Ranges of the activations by layer, beside float16's end", _draw_ranges(data)),
-    ]  # fmt: skip
+    ]
 
 
 def _row(kind: str, described: list[dict[str, Any]]) -> list[str]:
@@ -196,27 +236,30 @@ def _row(kind: str, described: list[dict[str, Any]]) -> list[str]:
         number(deviation),
         number(max(each["largest"] for each in described)),
         f"{1e6 * outliers:,.1f} in a million",
-        *[percent(error) if error is None or error > 1e-3 else f"{100 * error:.3f} %" for error in errors],  # noqa: PLR2004
+        *[_change(error) for error in errors],
     ]
+
+
+def _change(error: float | None) -> str:
+    if error is None:
+        return "overflow"
+    return f"{number(100 * error, 2)} %" if error else "nothing: they are numbers of that type"
 
 
 def verdict(data: Mapping[str, Any]) -> str:
     """What would break, in words."""
-    limit = FLOAT16_MAX / data["margin"]
-    unsafe = [row for row in data["ranges"] if row["largest"] is None or row["largest"] > limit]
-    overflow = [row for row in unsafe if row["largest"] is None or row["largest"] > FLOAT16_MAX]
-    largest = max(data["ranges"], key=lambda row: np.inf if row["largest"] is None else row["largest"])
+    kept = data["kept"]
+    largest = max(data["outputs"].items(), key=lambda item: item[1]["largest"])
     worst = max(data["weights"].items(), key=lambda item: item[1]["error"]["int8"] or 0)
     sparse = [name for name, each in data["weights"].items() if each["below_float16"] > 0.01]  # noqa: PLR2004
     sentences = [
-        f"float16 would overflow in {_names(overflow)}." if overflow
-        else f"No tensor overflows float16 on this speech: the largest number is {number(largest['largest'])}, in "
-        f"{largest['layer']} ({largest['tensor']}).",
-    ]  # fmt: skip
-    if unsafe:
-        sentences.append(
-            f"With a margin of {data['margin']:g}, nodes of {_names(unsafe)} stay in float32 in fp16 graphs."
-        )
+        f"fp16 graphs keep {len(kept)} nodes in float32 that come within {data['margin']:g} times of float16's end: "
+        f"{', '.join(list(kept)[:3])}{' and others' if len(kept) > 3 else ''}."  # noqa: PLR2004
+        if kept
+        else f"No node of fp16 graphs comes within {data['margin']:g} times of float16's end on this speech, so none "
+        "must stay in float32.",
+        f"The largest output of a layer is {number(largest[1]['largest'])}, of {largest[0]}.",
+    ]
     if sparse:
         sentences.append(f"In {', '.join(sparse[:3])} more than 1 % of the weights are too small for float16.")
     sentences.append(
@@ -224,14 +267,10 @@ def verdict(data: Mapping[str, Any]) -> str:
     )
     sentences.append(
         f"int8 changes the weights of {worst[0]} most, by {percent(worst[1]['error']['int8'])} of their size; a layer "
-        "whose largest channel stands far out makes the scale of a row coarse for all other channels (last column below)."
+        "whose largest channel stands far out makes the scale of a row coarse for all other channels (last column "
+        "below)."
     )
     return " ".join(sentences)
-
-
-def _names(rows: list[dict[str, Any]]) -> str:
-    names = [row["layer"] for row in rows]
-    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")  # noqa: PLR2004
 
 
 def _draw_weights(data: dict[str, Any]) -> Any:
@@ -262,8 +301,11 @@ def _draw_ranges(data: dict[str, Any]) -> Any:
         axes.plot(
             [place for place, _ in known],
             [max(abs(each["quantiles"][0]), abs(each["quantiles"][-1])) for _, each in known],
-            "s", color=colour(2), markersize=4, label="99.8 % of the layer's output are below",
-        )  # fmt: skip
+            "s",
+            color=colour(2),
+            markersize=4,
+            label="99.8 % of the layer's output are below",
+        )
     axes.axhline(FLOAT16_MAX, color=colour(3), label="float16 ends: 65,504")
     axes.axhline(FLOAT16_MAX / data["margin"], color=colour(3), linestyle="--", label=f"its {data['margin']:g}th part")
     axes.set_yscale("log")

@@ -32,10 +32,18 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def available_memory() -> int:
+    """Bytes that a new program could have, as the kernel reckons (``MemAvailable``)."""
+    for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+
+
 def host_line(host: dict[str, Any]) -> str:
     """In one line."""
     versions = ", ".join(f"{name} {value}" for name, value in host["versions"].items())
     return (
-        f"{host['processor']} ({', '.join(host['extensions']) or 'no vector extension known'}), {host['cores']} cores, "
-        f"{host['memory_gib']:.0f} GiB; {host['date']}; {versions}"
+        f"{host['processor']} ({', '.join(host['extensions']) or 'no vector extension known'}), {host['cores']} "
+        f"cores, {host['memory_gib']:.0f} GiB; {host['date']}; {versions}"
     )

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -117,7 +117,9 @@ def measure(material: Material, found: Mapping[str, Any]) -> dict[str, Any]:  # 
     }
 
 
-def peak_of_activations(engine: torch.nn.Module, audio: torch.Tensor, lengths: torch.Tensor) -> int:
+def peak_of_activations(
+    engine: Callable[[torch.Tensor, torch.Tensor], object], audio: torch.Tensor, lengths: torch.Tensor
+) -> int:
     """The most bytes that one run of the engine holds at a time beside its weights, as PyTorch's allocator sees it."""
     with torch.profiler.profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         engine(audio, lengths)
@@ -154,7 +156,7 @@ def show(data: dict[str, Any], found: Mapping[str, Any]) -> list[Block]:  # noqa
             f"{config['model_type']}: {config['num_hidden_layers']} layers, {config['hidden_size']} wide, "
             f"{config['num_attention_heads']} heads, {config['intermediate_size']} inside feed-forward layers. "
             f"{seconds:g} s of audio are {data['frames']} frames and {all_flops / 1e9:,.1f} GFLOP (two for each "
-            f"multiply-add); attention's scores grow with the square of the length. PyTorch's FlopCounterMode counts "
+            "multiply-add); attention's scores grow with the square of the length. PyTorch's FlopCounterMode counts "
             f"{verdict} in one run of the engine ({data['counted_flops']:,} beside {all_flops:,} by formula)."
         ),
         Table(
@@ -171,9 +173,8 @@ def show(data: dict[str, Any], found: Mapping[str, Any]) -> list[Block]:  # noqa
                     f"{data['activation_peak_bytes'] / 1e6:,.1f} MB",
                 ],
             ],
-            "Weights: all parameters at 4, 2 and 1 bytes (a real graph keeps some in float32); activations: float32, "
-            "as "
-            "PyTorch's allocator counts them",
+            "Weights: all parameters at 4, 2 and 1 bytes (a real graph keeps some in float32); activations: "
+            "float32, as PyTorch's allocator counts them",
         ),
         Picture("architecture", "Shares of the parameters and of the operations by kind of layer", _draw(data)),
     ]

@@ -182,10 +182,9 @@ def show(data: dict[str, Any], found: Mapping[str, Any]) -> list[Block]:  # noqa
                 for name, each in variants.items()
             ],
             f"Speed at batch 1 (median and quartiles of {variants[REFERENCE]['latency']['count']} rounds), most "
-            "throughput "
-            f"in seconds of audio per second over batches of {data['batch_seconds']:g} s; load time and peak memory "
-            "in a "
-            f"process of its own, without the libraries themselves, at batch 1 of {data['seconds']:g} s",
+            f"throughput in seconds of audio per second over batches of {data['batch_seconds']:g} s; load time and "
+            "peak memory in a process of its own, without the libraries themselves, at batch 1 of "
+            f"{data['seconds']:g} s",
         ),
         Picture("backends", "Throughput over the batch, and real-time factor over the length", _draw(data)),
         Table(
@@ -200,9 +199,8 @@ def show(data: dict[str, Any], found: Mapping[str, Any]) -> list[Block]:  # noqa
             ],
             [_errors(name, each) for name, each in {**variants, **data["emulated"]}.items()],
             f"Errors, greedy, on {data['utterances']} utterances, {data['speech_s']:.0f} s, with 95 % bootstrap "
-            "intervals over "
-            "utterances; differences in log-probability from PyTorch in float32. With so few utterances the "
-            "intervals are wide",
+            "intervals over utterances; differences in log-probability from PyTorch in float32. With so few "
+            "utterances the intervals are wide",
         ),
         Table(["not measured here", "why"], list(data["missing"].items())),
     ]

@@ -36,10 +36,8 @@ def show(data: dict[str, Any], found: Mapping[str, Any]) -> list[Block]:
     blocks: list[Block] = [
         Paragraph(
             "Amdahl's law on the profile of ONNX Runtime in float32: if a part with the share s of the time becomes "
-            "k times "
-            "faster, the whole becomes 1 / (1 - s + s / k) times faster. The last column lets the part cost nothing "
-            "at all, "
-            "which no work can do. These are bounds, not promises."
+            "k times faster, the whole becomes 1 / (1 - s + s / k) times faster. The last column lets the part cost "
+            "nothing at all, which no work can do. These are bounds, not promises."
         ),
         Table(
             [
@@ -62,10 +60,9 @@ def show(data: dict[str, Any], found: Mapping[str, Any]) -> list[Block]:
         blocks.append(
             Paragraph(
                 f"Measured above: int8, which makes products and most convolutions 8-bit, is {gain:.2f} times as "
-                "fast as "
-                "float32 in ONNX Runtime; at no cost they would give "
-                f"{bound(data['shares']['products and convolutions']):.2f}. "
-                "Training with quantisation in mind would lower int8's errors, not its time."
+                "fast as float32 in ONNX Runtime; at no cost they would give "
+                f"{bound(data['shares']['products and convolutions']):.2f}. Training with quantisation in mind would "
+                "lower int8's errors, not its time."
             )
         )
     if "architecture" in found:

@@ -212,10 +212,8 @@ def show(data: dict[str, Any], found: Mapping[str, Any]) -> list[Block]:  # noqa
             ],
             f"Each optimisation: nodes, latency on {data['seconds']:g} s at batch 1 (median and quartiles of "
             f"{exported['time']['count']} rounds), difference in log-probability. The exported graph and the folded "
-            "one run "
-            "without ONNX Runtime's own optimisations; the fusions begin with what level basic gives, and run "
-            "without further "
-            "ones; that of attention needs that of skip-layer-norm",
+            "one run without ONNX Runtime's own optimisations; the fusions begin with what level basic gives, and "
+            "run without further ones; that of attention needs that of skip-layer-norm",
         ),
         *[Paragraph(f"{name} could not be made: {reason}.") for name, reason in data["failed"].items()],
         Paragraph(fusion_text(data)),
@@ -241,8 +239,7 @@ def fusion_text(data: Mapping[str, Any]) -> str:
             gain = basic["time"]["median"] / stage["time"]["median"]
             sentences.append(
                 f"Fusion of {name}: {found}; {basic['nodes']} nodes become {stage['nodes']}, {gain:.2f} times as "
-                "fast as level "
-                f"basic, outputs within {number(stage['difference'])} of the exported graph's."
+                f"fast as level basic, outputs within {number(stage['difference'])} of the exported graph's."
             )
         else:
             why = "; ".join(data["remarks"].get(name, ())) or "the patterns that it looks for are not there"
@@ -287,12 +284,10 @@ def _published(exported: Mapping[str, Any]) -> list[Block]:
         Table(["operator", "published", "ours", "difference"], rows, "The published table beside ours, as exported"),
         Paragraph(
             f"Equal are {', '.join(same) or 'none'}: what the architecture fixes, products and norms of 24 layers. "
-            "What "
-            "differs is plumbing, which depends on the versions of exporter and model code: how shapes are computed "
-            "for "
-            "the heads of attention (Constant, Unsqueeze, Concat, Reshape), and what is in the graph. Ours also holds "
-            "the normalisation of the audio, the padding mask and the log-softmax, which a bare export of the Hugging "
-            "Face model leaves to the caller."
+            "What differs is plumbing, which depends on the versions of exporter and model code: how shapes are "
+            "computed for the heads of attention (Constant, Unsqueeze, Concat, Reshape), and what is in the graph. "
+            "Ours also holds the normalisation of the audio, the padding mask and the log-softmax, which a bare "
+            "export of the Hugging Face model leaves to the caller."
         ),
     ]
 

@@ -249,12 +249,9 @@ def show(data: dict[str, Any], found: Mapping[str, Any]) -> list[Block]:  # noqa
     blocks: list[Block] = [
         Paragraph(
             f"{data['seconds']:g} s of audio at batch 1. PyTorch: the run of middle length of {data['runs']}, each "
-            "with a "
-            f"profiler of its own; ONNX Runtime, all optimisations: of each node the median of {data['runs']} runs. "
-            "Self "
-            f"time is without what an operator calls. Both profilers cost time themselves, so the sums ({sums}) are "
-            "above "
-            "the latency of the other sections; the shares are what counts."
+            f"with a profiler of its own; ONNX Runtime, all optimisations: of each node the median of {data['runs']} "
+            "runs. Self time is without what an operator calls. Both profilers cost time themselves, so the sums "
+            f"({sums}) are above the latency of the other sections; the shares are what counts."
         ),
         Table(
             ["operators", *names.values()],
@@ -309,8 +306,8 @@ def _published(profile: Mapping[str, Any]) -> list[Block]:
         Table(["PyTorch, self time", "published", "ours"], rows, "The published profile beside ours"),
         Paragraph(
             "The published one names neither machine nor length of the audio, on which the shares depend: "
-            "convolutions grow "
-            "with the length, attention with its square. Attention here is its products and softmax, written out."
+            "convolutions grow with the length, attention with its square. Attention here is its products and "
+            "softmax, written out."
         ),
     ]
 

@@ -47,12 +47,12 @@ def show(data: dict[str, Any], found: Mapping[str, Any]) -> list[Block]:
         (
             f"Speed: {1000 * latency:,.1f} ms at batch 1 on {found['backends']['seconds']:g} s of audio, "
             f"{reference['latency']['median'] / latency:.2f} times as fast as PyTorch in float32; at most "
-            f"{number(best(chosen)[1])} s of audio per second, at batch {data['batch']} of the batches that were tried."
+            f"{number(best(chosen)[1])} s of audio per second, at batch {data['batch']} of the batches that were "
+            "tried."
         ),
         f"Errors: {100 * errors['word_error_rate']:.1f} % of {errors['words']} words wrong, "
         f"{100 * errors['rise']:+.2f} points from PyTorch in float32; "
-        f"{100 * chosen['difference']['changed_frames']:.2f} % of "
-        "the frames have another best token."
+        f"{100 * chosen['difference']['changed_frames']:.2f} % of the frames have another best token."
         if errors
         else "Errors: unknown, because the weights are random or the speech has no texts; log-probabilities differ by "
         f"{number(chosen['difference']['mean'])} in the mean, {number(chosen['difference']['largest'])} at most.",
@@ -68,10 +68,9 @@ def show(data: dict[str, Any], found: Mapping[str, Any]) -> list[Block]:
     return [
         Paragraph(
             f"On this machine run {data['variant']} with {data['threads']} "
-            f"thread{'s' if data['threads'] > 1 else ''} and batches of up to "
-            f"{data['batch_budget_seconds']:g} s of audio: of what a server here can run, it has the most throughput "
-            "among "
-            f"those whose errors the gate allows.{faster}{refused}"
+            f"thread{'s' if data['threads'] > 1 else ''} and batches of up to {data['batch_budget_seconds']:g} s of "
+            "audio: of what a server here can run, it has the most throughput among those whose errors the gate "
+            f"allows.{faster}{refused}"
         ),
         Table(["evidence"], [[line] for line in lines]),
     ]

@@ -171,8 +171,8 @@ def show(data: dict[str, Any], found: Mapping[str, Any]) -> list[Block]:  # noqa
                 "int8 changes",
             ],
             [_row(kind, described) for kind, described in kinds.items()],
-            "Weights: what rounding changes is the root mean square of the change over that of the weights, the worst "
-            "matrix of each kind; int8 has one scale for each output channel",
+            "Weights: what rounding changes is the root mean square of the change over that of the weights, the "
+            "worst matrix of each kind; int8 has one scale for each output channel",
         ),
         Picture(
             "weights",
@@ -214,9 +214,8 @@ def show(data: dict[str, Any], found: Mapping[str, Any]) -> list[Block]:  # noqa
                 for row in data["ranges"]
             ],
             "The largest number of any tensor of each layer in the graph, on the same speech; float16 ends at "
-            "65,504, and "
-            f"the margin is {data['margin']:g} times. The normalizer holds a count of samples there, which is "
-            "float32 in all graphs",
+            f"65,504, and the margin is {data['margin']:g} times. The normalizer holds a count of samples there, "
+            "which is float32 in all graphs",
         ),
         Picture("activations", "Ranges of the activations by layer, beside float16's end", _draw_ranges(data)),
     ]
@@ -266,9 +265,9 @@ def verdict(data: Mapping[str, Any]) -> str:
         "bfloat16 has float32's range, so nothing overflows there; it has 8 bits of precision, float16 11."
     )
     sentences.append(
-        f"int8 changes the weights of {worst[0]} most, by {percent(worst[1]['error']['int8'])} of their size; a layer "
-        "whose largest channel stands far out makes the scale of a row coarse for all other channels (last column "
-        "below)."
+        f"int8 changes the weights of {worst[0]} most, by {percent(worst[1]['error']['int8'])} of their size; a "
+        "layer whose largest channel stands far out makes the scale of a row coarse for all other channels (last "
+        "column below)."
     )
     return " ".join(sentences)
 

@@ -15,11 +15,13 @@ from shrota_export.exporters import Exporter, export_graph
 from shrota_export.graph.engine import AcousticEngine
 from shrota_export.loading import load_model
 from shrota_export.precision.graphs import load_graph
+from shrota_export.report.bare import count_bare
+from shrota_export.report.blocks import Paragraph, Table
 from shrota_export.report.fit import amdahl, exponent, frontier, quadratic
 from shrota_export.report.fusions import ALL_FUSIONS, FUSIONS, fuse, rewrite_attention
 from shrota_export.report.ort import open_session
 from shrota_export.report.sections.architecture import count_flops, count_frames, kind_of, peak_of_activations
-from shrota_export.report.sections.graph import count_operators
+from shrota_export.report.sections.graph import PUBLISHED, count_operators, published
 from shrota_export.report.sections.profile import group_of, summarise_events
 from shrota_export.report.sections.scaling import largest_that_fits
 from shrota_export.report.sections.weights import describe_output, describe_weights
@@ -256,3 +258,28 @@ def test_a_graph_without_the_engines_mask_is_left_as_it_is() -> None:
     before = model.SerializeToString()
     assert rewrite_attention(model) == 0
     assert model.SerializeToString() == before
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Operators of the published architecture's bare model."""
+    return dict(count_bare(tmp_path_factory.mktemp("bare")))
+
+
+def test_the_bare_model_explains_the_published_table(bare: dict[str, Any]) -> None:
+    """By hand: what is left are whole numbers for each of 24 layers, of older code for attention."""
+    nearest = bare["PyTorch's own"]
+    rest = {kind: count - nearest[kind] for kind, count in PUBLISHED.items() if count != nearest[kind]}
+    assert rest == {"Constant": 6 * 24, "Concat": 3 * 24, "Reshape": 3 * 24, "Transpose": 24}
+
+
+def test_the_published_table_stands_beside_ours(bare: dict[str, Any]) -> None:
+    table, explanation = published({"MatMul": 194, "Shape": 56, "Relu": 3}, bare)
+    assert isinstance(table, Table)
+    assert isinstance(explanation, Paragraph)
+    rows = {row[0]: row for row in table.rows}
+    assert rows["MatMul"] == ["MatMul", "194", "194", "194", "194"]
+    assert rows["all others"][1] == "192"
+    assert rows["all"][1] == "2,437"
+    assert rows["all"][-1] == "253"
+    assert "+6 Constant, +3 Concat, +3 Reshape, +1 Transpose" in explanation.text

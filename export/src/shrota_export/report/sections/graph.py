@@ -13,7 +13,7 @@ import onnxruntime
 from shrota_export.engines import run_rows
 from shrota_export.precision.graphs import load_graph
 from shrota_export.progress import step
-from shrota_export.report.bare import count_bare
+from shrota_export.report.bare import OLD, count_bare
 from shrota_export.report.blocks import Block, Paragraph, Picture, Table, number, percent
 from shrota_export.report.drawing import colour, new_figure, style
 from shrota_export.report.fusions import FUSIONS, fuse
@@ -301,23 +301,23 @@ def published(ours: Mapping[str, int], bare: Mapping[str, Mapping[str, int]]) ->
 
 
 def _explanation(ours: Mapping[str, int], bare: Mapping[str, Mapping[str, int]]) -> str:
-    def same(counts: Mapping[str, int]) -> list[str]:
-        return [kind for kind in PUBLISHED if counts.get(kind, 0) == PUBLISHED[kind]]
-
-    name, nearest = max(bare.items(), key=lambda item: len(same(item[1])))
-    rest = {kind: PUBLISHED[kind] - nearest.get(kind, 0) for kind in PUBLISHED if kind not in same(nearest)}
-    by_layer = [
-        f"{count // PUBLISHED_LAYERS:+d} {kind}" for kind, count in rest.items() if not count % PUBLISHED_LAYERS
-    ]
-    whole = "all of them" if len(by_layer) == len(rest) else "most of them"
+    old = bare[OLD]
+    same = [kind for kind in PUBLISHED if old.get(kind, 0) == PUBLISHED[kind]]
+    without = sum(old.values()) - old.get("Identity", 0)
     return (
-        f"The bare model with attention {name} has just as many {', '.join(same(nearest))} as published. What the "
-        f"published graph has more are, {whole}, whole numbers a layer ({', '.join(by_layer) or 'none'}): another "
-        "version of transformers' attention, which moved heads into the batch with further Reshapes and Transposes. "
-        f"Our graph has attention written out, without a Shape for each factor ({ours.get('Shape', 0)} Shape nodes, "
-        f"the bare one {nearest.get('Shape', 0)}), and it holds what the bare one leaves to the caller: "
-        "normalisation of the audio, the padding mask, the log-softmax."
+        "With attention as transformers 4 wrote it, the bare model has just as many nodes as published of "
+        f"{len(same)} of the {len(PUBLISHED)} kinds, and {without:,} in all without Identity, which stands for "
+        f"weights that are equal to others ({PUBLISHED_ALL:,} were published). So the published table is that of the "
+        f"bare model of that time: it put the heads into the batch, with {_by_layer(old, ours, 'Reshape')} Reshape, "
+        f"{_by_layer(old, ours, 'Concat')} Concat and {_by_layer(old, ours, 'Transpose')} Transpose more a layer "
+        "than our graph has. MatMul and LayerNormalization are the architecture's and equal everywhere. Our graph "
+        "also holds what the bare one leaves to the caller: normalisation of the audio, the padding mask, the "
+        f"log-softmax; it is there that it has {ours.get('Add', 0) - old.get('Add', 0)} Add more."
     )
+
+
+def _by_layer(old: Mapping[str, int], ours: Mapping[str, int], kind: str) -> str:
+    return number((old.get(kind, 0) - ours.get(kind, 0)) / PUBLISHED_LAYERS, 2)
 
 
 def _draw(data: dict[str, Any]) -> Any:

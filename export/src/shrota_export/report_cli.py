@@ -9,6 +9,8 @@ from typing import Any
 import click
 
 PATH = click.Path(path_type=Path)
+MANIFEST = Path("samples/manifest.jsonl")
+SECONDS = 10.0
 NAMES = ("architecture", "graph", "profile", "weights", "backends", "tradeoff", "scaling", "next", "summary")
 """Of the sections; here because their modules take seconds to import."""
 LIKE = "indicwav2vec-hindi"
@@ -22,14 +24,14 @@ LIKE = "indicwav2vec-hindi"
 @click.option(
     "--manifest",
     type=PATH,
-    default=Path("samples/manifest.jsonl"),
+    default=MANIFEST,
     show_default=True,
     help='Speech: JSON lines, each {"audio": FILE, "text": WHAT IS SAID}.',
 )
 @click.option(
     "--seconds",
     type=click.FloatRange(1, 20),
-    default=10,
+    default=SECONDS,
     show_default=True,
     help="Of audio, that is timed and profiled.",
 )
@@ -97,15 +99,18 @@ def _measure(
     from shrota_export.report.material import Material  # noqa: PLC0415
 
     is_random = (found.folder / RECIPE).is_file()
-    shown = f"{like}, random weights" if like else found.name.rstrip("/")
+    name = Path(found.name).name if Path(found.name).is_absolute() else found.name.rstrip("/")
+    shown = f"{like}, random weights" if like else name
     host = describe_host()
     material = Material(found, manifest, scratch, is_random=is_random, seconds=seconds)
     sections = measure_sections(material, names)
-    options = "".join(f" --only {name}" for name in names) if names != NAMES else ""
+    options = [f"--only {name}" for name in names] if names != NAMES else []
+    options += [f"--manifest {manifest.name}"] if manifest != MANIFEST else []
+    options += [f"--seconds {seconds:g}"] if seconds != SECONDS else []
     return {
         "format": FORMAT,
         "title": f"Analysis and optimisation report: {shown}",
-        "command": f"shrota report {f'--like {like}' if like else found.name}{options}",
+        "command": " ".join(["shrota report", f"--like {like}" if like else name, *options]),
         "checkpoint": {"name": shown, "sha256": found.sha256, "config": found.config},
         "is_random": is_random,
         "speech": manifest.name,

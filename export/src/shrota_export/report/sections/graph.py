@@ -304,20 +304,16 @@ def _explanation(ours: Mapping[str, int], bare: Mapping[str, Mapping[str, int]])
     old = bare[OLD]
     same = [kind for kind in PUBLISHED if old.get(kind, 0) == PUBLISHED[kind]]
     without = sum(old.values()) - old.get("Identity", 0)
+    more = ", ".join(f"{old.get(kind, 0) - ours.get(kind, 0)} {kind}" for kind in ("Constant", "Reshape", "Concat"))
     return (
         "With attention as transformers 4 wrote it, the bare model has just as many nodes as published of "
         f"{len(same)} of the {len(PUBLISHED)} kinds, and {without:,} in all without Identity, which stands for "
         f"weights that are equal to others ({PUBLISHED_ALL:,} were published). So the published table is that of the "
-        f"bare model of that time: it put the heads into the batch, with {_by_layer(old, ours, 'Reshape')} Reshape, "
-        f"{_by_layer(old, ours, 'Concat')} Concat and {_by_layer(old, ours, 'Transpose')} Transpose more a layer "
-        "than our graph has. MatMul and LayerNormalization are the architecture's and equal everywhere. Our graph "
-        "also holds what the bare one leaves to the caller: normalisation of the audio, the padding mask, the "
-        f"log-softmax; it is there that it has {ours.get('Add', 0) - old.get('Add', 0)} Add more."
+        f"bare model of that time, which put the heads into the batch: that is {more} more than in our graph. MatMul "
+        "and LayerNormalization are the architecture's and equal everywhere. Our graph also holds what the bare one "
+        "leaves to the caller: normalisation of the audio, the padding mask, the log-softmax; so it has "
+        f"{ours.get('Add', 0) - old.get('Add', 0)} Add more."
     )
-
-
-def _by_layer(old: Mapping[str, int], ours: Mapping[str, int], kind: str) -> str:
-    return number((old.get(kind, 0) - ours.get(kind, 0)) / PUBLISHED_LAYERS, 2)
 
 
 def _draw(data: dict[str, Any]) -> Any:

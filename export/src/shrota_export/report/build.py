@@ -21,6 +21,8 @@ from shrota_export.report.sections import SECTIONS, in_order_shown, with_needs
 
 FORMAT = 1
 """Of the JSON; a change that older readers cannot read raises it."""
+PICTURES = frozenset({*SECTIONS, "activations"})
+"""Names that a section's pictures may have."""
 JSON, HTML, MARKDOWN = "report.json", "index.html", "report.md"
 
 
@@ -89,9 +91,8 @@ def write_pages(
     pictures = {block.name: _png(block) for each in chapters for block in each.blocks if isinstance(block, Picture)}
     with writing(output):
         output.mkdir(parents=True, exist_ok=True)
-        for old in output.glob("*.png"):  # of sections that this report does not have
-            if old.stem not in pictures and (output / JSON).is_file():
-                old.unlink()
+        for name in PICTURES - pictures.keys():  # of an older report with more sections
+            (output / f"{name}.png").unlink(missing_ok=True)
         for name, png in pictures.items():
             (output / f"{name}.png").write_bytes(png)
         write_json(output / JSON, dict(content))

@@ -99,6 +99,8 @@ PUBLISHED = {
 """Shares of self time that were published for IndicWav2Vec-Hindi (this project's founding document), and the operators
 that they are compared with; without machine and length of the audio."""
 
+PUBLISHED_PEAK_MB = 516
+
 
 def group_of(operator: str) -> str:
     """The group of a PyTorch or ONNX operator."""
@@ -242,7 +244,7 @@ def _summarise(operators: list[dict[str, Any]], layers: Mapping[tuple[str, str],
     }
 
 
-def show(data: dict[str, Any], found: Mapping[str, Any]) -> list[Block]:  # noqa: ARG001
+def show(data: dict[str, Any], found: Mapping[str, Any]) -> list[Block]:
     """Both tables, the groups side by side, the stacked bars."""
     names = {"pytorch": "PyTorch", "onnxruntime": "ONNX Runtime"}
     sums = ", ".join(f"{name} {1000 * data[key]['all_s']:,.0f} ms" for key, name in names.items())
@@ -292,16 +294,19 @@ def show(data: dict[str, Any], found: Mapping[str, Any]) -> list[Block]:  # noqa
             )
         )
     if data["compared_with_published"]:
-        blocks += _published(data["pytorch"])
+        blocks += _published(data["pytorch"], found.get("architecture"))
     return blocks
 
 
-def _published(profile: Mapping[str, Any]) -> list[Block]:
+def _published(profile: Mapping[str, Any], architecture: Mapping[str, Any] | None) -> list[Block]:
     times = {row["operator"]: row["self_s"] for row in profile["operators"]}
     rows = [
         [what, percent(share), percent(sum(times.get(operator, 0.0) for operator in operators) / profile["all_s"])]
         for what, (share, operators) in PUBLISHED.items()
     ]
+    if architecture is not None:
+        peak = f"{architecture['activation_peak_bytes'] / 1e6:,.0f} MB, activations alone"
+        rows.append(["peak memory", f"{PUBLISHED_PEAK_MB} MB, of what is not said", peak])
     return [
         Table(["PyTorch, self time", "published", "ours"], rows, "The published profile beside ours"),
         Paragraph(

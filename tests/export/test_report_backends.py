@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from shrota_export.errors import ReportError
 from shrota_export.gate import Spoken
 from shrota_export.report import child
+from shrota_export.report.build import PICTURES
 from shrota_export.report.sections import backends, graph, scaling, summary, tradeoff
 from shrota_export.report.sections.backends import best, judge, keeps
 from shrota_export.report_cli import report
@@ -164,4 +165,5 @@ def test_all_sections_of_a_tiny_checkpoint(
     }
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "could not be shown" not in text
+    assert {path.stem for path in tmp_path.glob("*.png")} <= PICTURES
     assert text.index("## Summary") < text.index("## Architecture")

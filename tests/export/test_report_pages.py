@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from shrota_client.errors import ShrotaError
+from shrota_export import random_checkpoint
 from shrota_export.report.blocks import Paragraph, Table, number
 from shrota_export.report.build import read_report, write_report
 from shrota_export.report.compare import compare
@@ -90,6 +91,20 @@ def test_a_section_that_fails_is_said_in_its_place_and_the_others_go_on(
     assert "it needs the section profile, which failed" in text
     assert "GFLOP" in text
     assert "Traceback" not in result.output
+
+
+def test_a_published_architecture_has_random_weights_and_says_so(
+    speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    narrow = random_checkpoint.Shape(layers=2, hidden_size=64, conv_dim=32)
+    monkeypatch.setattr(random_checkpoint, "Shape", lambda: narrow)
+    options = ("--manifest", speech, "--seconds", 1, "--output", tmp_path, "--only", "architecture")
+    result = run("--like", "indicwav2vec-hindi", *options)
+    assert result.exit_code == 0, result.output
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "# Analysis and optimisation report: indicwav2vec-hindi, random weights" in text
+    assert "so there are no error rates" in text
+    assert str(tmp_path) not in text
 
 
 def test_sections_bring_what_they_need_and_the_summary_comes_first() -> None:

@@ -1,6 +1,7 @@
 """The report from the command line: its files, what fails, what is compared."""
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ from click.testing import CliRunner
 from shrota_client.errors import ShrotaError
 from shrota_export import random_checkpoint
 from shrota_export.report.blocks import Paragraph, Table, number
-from shrota_export.report.build import read_report, write_report
+from shrota_export.report.build import chapters_of, read_report, write_report
 from shrota_export.report.compare import compare
 from shrota_export.report.host import describe_host
+from shrota_export.report.load import Load
 from shrota_export.report.page import Chapter, html_page, markdown_page
 from shrota_export.report.sections import SECTIONS, in_order_shown, with_needs
 from shrota_export.report_cli import NAMES, report
@@ -164,6 +166,20 @@ def test_a_section_that_one_report_lacks_is_said(made: Path) -> None:
     chapters = {chapter.name: chapter for chapter in compare(whole, part)}
     assert list(chapters["architecture"].blocks) == [Paragraph("B has no such section.")]
     assert chapters["profile"].blocks == [Paragraph("B has no such section: no room.")]
+
+
+def test_what_other_programs_take_is_counted_and_said(made: Path) -> None:
+    """Of 2 processors in 10 s, 8 s were busy and 3 s of them ours: others took 5 of 20."""
+    assert Load(100.0, 50.0).others(Load(108.0, 53.0), 10.0, 2) == pytest.approx(0.25)
+    ticks = os.sysconf("SC_CLK_TCK")
+    line = f"cpu  {ticks} {2 * ticks} {3 * ticks} {99 * ticks} {50 * ticks} {ticks} 0 0 {7 * ticks} 0\ncpu0 1 2 3"
+    assert Load.now(lambda: line).all_s == 7.0  # neither idle, nor waiting, nor guests twice
+    sections = read_report(made)["sections"]
+    sections["profile"]["others"] = 0.3
+    texts = {chapter.name: str(chapter.blocks) for chapter in chapters_of(sections)}
+    assert "Other programs took up to 30%" in texts["profile"]
+    assert "Other programs took up to 30%" in texts["next"]  # which needs it
+    assert "Other programs" not in texts["architecture"]
 
 
 def test_text_is_escaped() -> None:

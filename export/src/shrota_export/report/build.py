@@ -15,6 +15,7 @@ from shrota_export.manifest import write_json
 from shrota_export.report.blocks import Block, Paragraph, Picture
 from shrota_export.report.drawing import DPI
 from shrota_export.report.host import host_line
+from shrota_export.report.load import QUIET, Load
 from shrota_export.report.material import Material
 from shrota_export.report.page import Chapter, html_page, markdown_page
 from shrota_export.report.sections import SECTIONS, in_order_shown, with_needs
@@ -23,6 +24,8 @@ FORMAT = 1
 """Of the JSON; a change that older readers cannot read raises it."""
 PICTURES = frozenset({*SECTIONS, "activations"})
 """Names that a section's pictures may have."""
+TIMED = frozenset({"graph", "profile", "backends", "scaling"})
+"""Sections that measure times."""
 JSON, HTML, MARKDOWN = "report.json", "index.html", "report.md"
 
 
@@ -33,7 +36,7 @@ def measure_sections(material: Material, names: Sequence[str]) -> dict[str, Any]
     for number, name in enumerate(wanted, start=1):
         section = SECTIONS[name]
         click.echo(f"{number} of {len(wanted)}: {section.title.lower()}", err=True)
-        started = time.monotonic()
+        started, before = time.monotonic(), Load.now()
         missing = [need for need in section.needs if "data" not in done[need]]
         try:
             if missing:
@@ -45,7 +48,11 @@ def measure_sections(material: Material, names: Sequence[str]) -> dict[str, Any]
             done[name] = {"failed": reason}
             click.echo(f"  failed: {reason}", err=True)
             continue
-        done[name] = {"seconds": time.monotonic() - started, "data": data}
+        seconds = time.monotonic() - started
+        others = before.others(Load.now(), seconds)
+        done[name] = {"seconds": seconds, "others": others, "data": data}
+        if others > QUIET and name in TIMED:
+            click.echo(f"  not quiet: other programs took {others:.0%} of the processors", err=True)
     return done
 
 
@@ -67,8 +74,21 @@ def chapters_of(sections: Mapping[str, Any]) -> list[Chapter]:
                 blocks = section.show(found[name], found)
             except Exception as error:  # noqa: BLE001 - one section that cannot be shown leaves the others
                 blocks = [Paragraph(f"This section could not be shown: {' '.join(str(error).split())[:300]}.")]
+        busy = {
+            each: sections[each].get("others", 0.0) for each in (name, *section.needs) if each in TIMED & found.keys()
+        }
+        if busy and max(busy.values()) > QUIET:
+            blocks = [Paragraph(_warning(max(busy.values()))), *blocks]
         chapters.append(Chapter(name, section.title, blocks))
     return chapters
+
+
+def _warning(others: float) -> str:
+    return (
+        f"Mind: the machine was not quiet. Other programs took up to {others:.0%} of its processors while this was "
+        "measured, so times are longer and scatter more than they would alone, and threads gain less. Measure again "
+        "when nothing else runs before you trust them."
+    )
 
 
 def write_report(content: Mapping[str, Any], output: Path) -> list[Path]:

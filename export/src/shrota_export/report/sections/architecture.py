@@ -139,7 +139,7 @@ def show(data: dict[str, Any], found: Mapping[str, Any]) -> list[Block]:  # noqa
     rows = [
         [
             kind,
-            number(parameters.get(kind, 0), 12),
+            f"{parameters.get(kind, 0):,}",
             percent(parameters.get(kind, 0) / all_parameters),
             number(flops.get(kind, 0) / seconds / 1e9),
             percent(flops.get(kind, 0) / all_flops),
@@ -147,7 +147,7 @@ def show(data: dict[str, Any], found: Mapping[str, Any]) -> list[Block]:  # noqa
         for kind in KINDS
         if kind in parameters or kind in flops
     ]
-    rows.append(["all", number(all_parameters, 12), "", number(all_flops / seconds / 1e9), ""])
+    rows.append(["all", f"{all_parameters:,}", "", number(all_flops / seconds / 1e9), ""])
     apart = data["counted_flops"] / all_flops - 1
     verdict = "as many to the last one" if not apart else f"{100 * apart:+.2f} % as many"
     memory = [[name, f"{size / 1e6:,.1f} MB"] for name, size in data["weight_bytes"].items()]

@@ -252,8 +252,8 @@ def show(data: dict[str, Any], found: Mapping[str, Any]) -> list[Block]:
         Paragraph(
             f"{data['seconds']:g} s of audio at batch 1. PyTorch: the run of middle length of {data['runs']}, each "
             f"with a profiler of its own; ONNX Runtime, all optimisations: of each node the median of {data['runs']} "
-            "runs. Self time is without what an operator calls. Both profilers cost time themselves, so the sums "
-            f"({sums}) are above the latency of the other sections; the shares are what counts."
+            "runs. Self time is without what an operator calls. Both profilers cost time themselves: the sums "
+            f"({sums}) are no latencies, the shares are what counts."
         ),
         Table(
             ["operators", *names.values()],

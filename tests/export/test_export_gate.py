@@ -187,6 +187,28 @@ def test_one_word_more_proves_nothing(reference: Subject, spoken: list[Spoken]) 
     assert not errors(2)
 
 
+@pytest.mark.parametrize(
+    ("frames", "changed", "passed"),
+    [(1, 1, True), (1_001, 26, True), (1_001, 27, False), (100_000, 1_616, True), (100_000, 1_617, False)],
+)
+def test_of_few_frames_more_may_change_by_chance(reference: Subject, frames: int, changed: int, passed: bool) -> None:
+    from shrota_client.score import Score, score_utterance
+    from shrota_export.gate.compare import Difference
+    from shrota_export.gate.judge import find_failures
+    from shrota_export.gate.transcripts import Transcripts
+
+    said = Score((score_utterance("0", "नमस्ते दुनिया", "नमस्ते दुनिया"),))
+    found = find_failures(
+        reference,
+        reference,
+        cases={"shortest": Difference(frames=frames, changed=changed)},
+        invariance={},
+        transcripts=Transcripts(said, said),
+        thresholds=Thresholds.of(Precision.INT8),  # 1.5 %
+    )
+    assert (found == []) is passed
+
+
 def _passes_with_text_errors(reference: Subject, spoken: list[Spoken], heard: str) -> bool:
     from shrota_client.score import Score, score_utterance
     from shrota_export.gate.judge import find_failures

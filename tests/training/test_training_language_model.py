@@ -17,7 +17,6 @@ from shrota_training.language_model import (
     choose,
     estimate,
     format_arpa,
-    held_out_guard,
     parse_arpa,
     perplexity,
     training_text,
@@ -84,7 +83,7 @@ def corpus(tmp_path: Path, split: Split) -> Path:
 
 
 def test_only_text_that_is_not_held_out_is_learnt(corpus: Path, split: Split) -> None:
-    guard = held_out_guard(corpus, split)
+    guard = split.held_out(corpus / "air_hindi" / "manifest.jsonl")
     lines = training_text(corpus, split, LETTERS, guard)
     assert lines == ["नदी के किनारे नाव बँधी थी", "आज भोपाल में बैठक हुई", "पटना में पुल बनेगा"]
 
@@ -92,7 +91,9 @@ def test_only_text_that_is_not_held_out_is_learnt(corpus: Path, split: Split) ->
 def test_a_book_that_says_what_a_held_out_station_says_is_not_learnt(corpus: Path, split: Split) -> None:
     only_phrases = training_text(corpus, split, LETTERS, split.held_out())
     assert "मेघालय में वर्षा हुई" in only_phrases  # nothing but the transcripts forbids it
-    assert "मेघालय में वर्षा हुई" not in training_text(corpus, split, LETTERS, held_out_guard(corpus, split))
+    assert "मेघालय में वर्षा हुई" not in training_text(
+        corpus, split, LETTERS, split.held_out(corpus / "air_hindi" / "manifest.jsonl")
+    )
 
 
 def test_transcripts_are_those_of_the_station_that_can_be_spelled(corpus: Path) -> None:
@@ -228,7 +229,7 @@ def test_no_held_out_phrase_is_in_the_shipped_model_from_end_to_end(shipped: Bac
 
 @pytest.mark.skipif(not (DATA / "hindi_text.tsv").is_file(), reason="set SHROTA_TRAINING_DATA to the corpus")
 def test_every_shipped_ngram_comes_from_a_training_line(shipped: BackoffModel, split: Split) -> None:
-    guard = held_out_guard(DATA, split)
+    guard = split.held_out(DATA / "air_hindi" / "manifest.jsonl")
     lines = training_text(DATA, split, LETTERS, guard)
     assert guard.training_lines(lines) == lines
     sentences = [("<s>", *line.split(), "</s>") for line in lines]

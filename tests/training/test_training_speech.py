@@ -33,10 +33,8 @@ from shrota_training.batches import (
 )
 from shrota_training.kokoro_steps import align, mean_over_time, normalise_in_style, round_to_8_bits
 from shrota_training.other_voices import ESPEAK_VARIANTS, Speech, espeak_command, festival_script, read, texts_of, write
-from shrota_training.pieces import cuts, pieces, spoken
 from shrota_training.plan import make_lines
 from shrota_training.real_speech import recordings
-from shrota_training.silence import trimmed
 from shrota_training.split import Split
 from shrota_training.synthesize import TOKEN_S, batches_of, int16_of
 
@@ -114,38 +112,6 @@ def test_a_voice_that_said_nothing_or_too_much_is_left_out(samples: int, tmp_pat
     soundfile.write(tmp_path / "a.wav", tone(samples), 16_000)
     assert read(tmp_path / "a.wav") is None
     assert read(tmp_path / "missing.wav") is None
-
-
-def test_silence_at_the_ends_is_cut_but_for_a_little() -> None:
-    word = tone(8_000)
-    quiet = np.full(16_000, 5, np.int16)
-    speech = np.concatenate([quiet, (word * 20_000).astype(np.int16), quiet])
-    cut = trimmed(speech, kept_s=0.1)
-    assert cut.size == 8_000 + 2 * 1_600
-    np.testing.assert_array_equal(cut, speech[16_000 - 1_600 : 24_000 + 1_600])
-    np.testing.assert_array_equal(trimmed(speech[16_000:24_000]), speech[16_000:24_000])
-    silence = np.zeros(500, np.int16)
-    np.testing.assert_array_equal(trimmed(silence), silence)
-    assert trimmed(silence[:10]).size == 10
-
-
-def test_recordings_are_cut_between_words_and_the_pieces_are_the_whole() -> None:
-    letters = {5: "क", 6: "ख", 4: " "}
-    path = [0, 5, 5, 0, 5, 0, 4, 4, 0, 0, 6, 0, 0, 4, 0, 5]
-    timed = spoken(path, letters)
-    assert timed == [("क", 1), ("क", 4), (" ", 6), ("ख", 10), (" ", 13), ("क", 15)]
-    borders = cuts(timed)
-    assert borders == [7 * 320 + 200, 25 * 160 + 200]  # halfway between the letters on either side
-    assert cuts([(" ", 0), ("क", 3), (" ", 9)]) == []
-    text = " ".join(f"शब्द{n}" for n in range(30))
-    edges = list(range(1_000, 30_000, 1_000))
-    parts = list(pieces(text, edges, 30_000, random.Random(0)))  # noqa: S311 - no secret
-    assert " ".join(part.text for part in parts) == text
-    assert [part.start for part in parts] == [0, *(part.end for part in parts[:-1])]
-    assert parts[-1].end == 30_000
-    for part in parts:
-        assert part.end - part.start == 1_000 * len(part.text.split())
-    assert {len(part.text.split()) for part in parts[:-1]} <= set(range(2, 8))
 
 
 def test_festival_speaks_every_line_into_its_file_with_a_pitch_of_its_own(tmp_path: Path) -> None:

@@ -167,5 +167,7 @@ def test_two_processes_train_together_and_one_goes_on_from_there(tmp_path: Path)
     adam, muon = second["optimisers"]
     assert {int(state["step"]) for state in adam["state"].values()} == {3}
     assert len(muon["state"]) == 7 * 6
+    other_start = [*usual, "--from-checkpoint", str(VOCAB.parent)]
+    assert "began with random weights, not with" in run(*other_start, code=1)
     finished = [*usual[:-1], "0.0001"]
     assert "is over: name another --output" in run(*finished, code=1)

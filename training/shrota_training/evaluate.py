@@ -6,6 +6,7 @@ float16 weights are computed with in float32, as they are when they are served.
 
 import argparse
 import json
+import re
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -17,6 +18,8 @@ import soundfile
 import torch
 from numpy.typing import NDArray
 from transformers import AutoModelForCTC, AutoProcessor
+
+from shrota_training.text import DEPENDENT_SIGNS
 
 WINDOW_S = 20.0
 OVERLAP_S = 2.0
@@ -42,6 +45,14 @@ class ErrorRate:
 
     def __str__(self) -> str:
         return f"{100 * self.errors / max(1, self.length):.2f} % ({self.errors}/{self.length})"
+
+
+def join_signs(text: str) -> str:
+    """Return a text whose words begin with letters: a sign that cannot stand alone joins what is before it.
+
+    The server's decoder does the same.
+    """
+    return re.sub(f" +(?=[{''.join(sorted(DEPENDENT_SIGNS))}])", "", text)
 
 
 class Recogniser:
@@ -70,8 +81,7 @@ class Recogniser:
                 last = start + window >= len(audio)
                 pieces.append(piece[half if start else 0 : None if last else (window // STRIDE) - half])
             joined = torch.cat(pieces)
-        text: str = self.processor.batch_decode(joined.argmax(-1)[None])[0]
-        return text
+        return join_signs(self.processor.batch_decode(joined.argmax(-1)[None])[0])
 
 
 def main() -> None:

@@ -182,12 +182,6 @@ def _station_rows(data: Path) -> list[tuple[str, str]]:
     return [(row["station"], normalise(row["text"])) for row in rows]
 
 
-def held_out_guard(data: Path, split: Split) -> HeldOut:
-    """Return the guard against the held-out phrases and the transcripts of the stations that may not be trained on."""
-    texts = [text for station, text in _station_rows(data) if not split.is_training_station(station)]
-    return HeldOut([*split.phrases, *texts])
-
-
 def training_text(data: Path, split: Split, letters: frozenset[str], guard: HeldOut) -> list[str]:
     """Return the phrases, and the transcripts of the training stations, that do not come close to held-out text."""
     phrases = [phrase for _, phrase in read_phrases(data / "hindi_text.tsv", letters)]
@@ -251,7 +245,7 @@ def main() -> None:
     from wordfreq import get_frequency_dict  # noqa: PLC0415 - only this command needs the package
 
     split, letters = Split.load(), vocabulary_letters(arguments.vocab)
-    guard = held_out_guard(arguments.data, split)
+    guard = split.held_out(arguments.data / "air_hindi" / "manifest.jsonl")
     lines = training_text(arguments.data, split, letters, guard)
     frequencies = word_frequencies(get_frequency_dict("hi"), letters, guard)
     corpus = {word for line in lines for word in line.split()}

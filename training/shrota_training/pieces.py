@@ -9,6 +9,7 @@ Recordings that it does not read without an error are not cut.
 import argparse
 import json
 import random
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +21,7 @@ from transformers import Wav2Vec2ForCTC
 
 from shrota_training.command import require, run
 from shrota_training.model import load_vocab
+from shrota_training.split import Split
 
 STRIDE = 320  # samples from one frame of the model to the next
 CENTRE = 200  # of a frame's receptive field, in samples
@@ -56,12 +58,13 @@ def cuts(timed: Sequence[tuple[str, int]]) -> list[int]:
 
 
 def pieces(text: str, borders: Sequence[int], samples: int, rng: random.Random) -> Iterator[Piece]:
-    """Part a recording into pieces of two to seven words, at random."""
+    """Part a recording into pieces of two to eight words, at random."""
     words = text.split()
     edges = [0, *borders, samples]
     first = 0
     while first < len(words):
         last = min(len(words), first + rng.randint(*WORDS))
+        last = len(words) if len(words) - last < WORDS[0] else last  # no word is left alone
         yield Piece(" ".join(words[first:last]), edges[first], edges[last])
         first = last
 
@@ -74,6 +77,17 @@ def best_path(model: Wav2Vec2ForCTC, speech: Speech) -> list[int]:
         logits = model(audio[None], attention_mask=torch.ones_like(audio, dtype=torch.long)[None]).logits
     path: list[int] = logits[0].argmax(-1).tolist()
     return path
+
+
+def training_recordings(index: Path) -> Iterator[tuple[str, str, Speech]]:
+    """Yield text, station and speech of the recordings in a folder of `real_speech` that are for training."""
+    raw = np.fromfile(index.with_suffix(".raw"), dtype=np.int16)
+    offset = 0
+    for line in index.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        if not row["development"]:
+            yield row["text"], row["voice"], raw[offset : offset + row["samples"]]
+        offset += row["samples"]
 
 
 def main() -> None:
@@ -90,28 +104,31 @@ def main() -> None:
     model = model.to("cuda" if torch.cuda.is_available() else "cpu")
     ids = load_vocab(arguments.checkpoint / "vocab.json")
     letters = {number: token.replace("|", " ") for token, number in ids.items() if len(token) == 1}
-    raw = np.fromfile(source.with_suffix(".raw"), dtype=np.int16)
+    held = Split.load().held_out()
     rng = random.Random(SEED)
     arguments.output.mkdir(parents=True, exist_ok=True)
-    offset = whole = cut = 0
+    counts: Counter[str] = Counter()
     made, index = arguments.output / "speech-pieces.raw", arguments.output / "speech-pieces.jsonl"
     with made.open("wb") as audio, index.open("w", encoding="utf-8") as rows:
-        for line in source.read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
-            speech = raw[offset : offset + row["samples"]]
-            offset += row["samples"]
-            if row["development"]:
-                continue
+        for text, station, speech in training_recordings(source):
             timed = spoken(best_path(model, speech), letters)
-            known = "".join(letter for letter, _ in timed).strip() == row["text"]
-            cut, whole = cut + known, whole + (not known)
             borders = cuts(timed)
+            known = "".join(letter for letter, _ in timed).strip() == text and len(borders) == text.count(" ")
+            counts["cut" if known else "whole"] += 1
             for _ in range(arguments.times if known else 0):
-                for piece in pieces(row["text"], borders, len(speech), rng):
+                for piece in pieces(text, borders, len(speech), rng):
+                    if held.leaks(piece.text):
+                        counts["leaks"] += 1
+                        continue
                     audio.write(speech[piece.start : piece.end].tobytes())
                     entry = {"text": piece.text, "samples": piece.end - piece.start, "development": False}
-                    rows.write(json.dumps({**entry, "voice": row["voice"]}, ensure_ascii=False) + "\n")
-    print(f"{cut} recordings cut {arguments.times} times, {whole} not read without an error and left out")
+                    rows.write(json.dumps({**entry, "voice": station}, ensure_ascii=False) + "\n")
+    print(
+        f"{counts['cut']} recordings cut {arguments.times} times; {counts['whole']} not read without an error, left out"
+    )
+    print(f"{counts['leaks']} pieces left out that are close to a held-out phrase")
+    if not counts["cut"]:
+        raise SystemExit(f"pieces: {arguments.checkpoint} reads none of the recordings: name one that has heard them")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""Cut what a synthetic voice leaves before and after its words: a third of Kokoro's files is silence.
+"""Cut the silence before and after the words of training speech: a third of Kokoro's files is silence.
 
-Rows of training get pauses of their own, of many lengths (`batches.pack`).
+People's recordings go through it too, though they hardly have any (test sets do not). Rows of training get pauses of
+their own, of many lengths (`batches.pack`).
 """
 
 import numpy as np

@@ -52,9 +52,17 @@ class Split:
             samples=raw["samples"],
         )
 
-    def held_out(self) -> HeldOut:
-        """Return the guard that keeps the phrases, and all that is close to them, out of training."""
-        return HeldOut(self.phrases)
+    def held_out(self, stations: Path | None = None) -> HeldOut:
+        """Return the guard that keeps the phrases, and all that is close to them, out of training.
+
+        Args:
+            stations: the manifest of the recordings; with it also what the held-out stations say.
+        """
+        texts: list[str] = []
+        if stations is not None:
+            rows = map(json.loads, stations.read_text(encoding="utf-8").splitlines())
+            texts = [normalise(row["text"]) for row in rows if not self.is_training_station(row["station"])]
+        return HeldOut([*self.phrases, *texts])
 
     def training_voices(self, voices: list[str]) -> list[str]:
         """Return the voices that may speak training text."""

@@ -94,6 +94,11 @@ def optimisers_of(model: Wav2Vec2ForCTC, rate: float, muon_rate: float) -> list[
     return optimisers
 
 
+def origin(checkpoint: Path | None) -> str | None:
+    """Return what a run's state keeps of the checkpoint that it began with."""
+    return str(checkpoint.resolve()) if checkpoint else None
+
+
 def set_dropout(model: Wav2Vec2ForCTC, share: float) -> None:
     """Train with this dropout wherever the configuration, which stays as it is, has some; attention gets none."""
     for module in model.modules():
@@ -173,6 +178,11 @@ class Trainer:
         self.state_path: Path = arguments.output / "state.pt"
         if self.state_path.exists():
             state = torch.load(self.state_path, map_location=self.device)
+            if state["from_checkpoint"] != origin(arguments.from_checkpoint):
+                raise SystemExit(
+                    f"train: the run in {arguments.output} began with {state['from_checkpoint'] or 'random weights'}, "
+                    f"not with {origin(arguments.from_checkpoint) or 'random weights'}: name another --output"
+                )
             self.model.load_state_dict(state["model"])
             self.average.model.load_state_dict(state["average"])
             for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
@@ -225,6 +235,7 @@ class Trainer:
         models = {"model": self.model.state_dict(), "average": self.average.model.state_dict()}
         optimisers = [optimiser.state_dict() for optimiser in self.optimisers]
         state = models | {"optimisers": optimisers, "done_s": elapsed_s, "steps": self.steps}
+        state["from_checkpoint"] = origin(self.arguments.from_checkpoint)
         torch.save(state, folder / "state.new")
         (folder / "state.new").rename(self.state_path)
         with (folder / "log.jsonl").open("a", encoding="utf-8") as log:

@@ -1,5 +1,6 @@
 """Which thresholds a candidate does not keep."""
 
+import math
 from collections.abc import Iterator, Mapping
 
 from shrota_export.gate.cases import CASES
@@ -107,8 +108,13 @@ def _invariance(case: str, found: Difference, thresholds: Thresholds, *, tokens:
 
 
 def _too_many(found: Difference, share: float) -> bool:
-    """One frame is always allowed: of a window with one frame it would be all."""
-    return found.changed > max(1.0, share * found.frames)
+    """Whether more frames change than chance explains where this share changes.
+
+    Three standard deviations of a count are allowed on top: of a case's 1,001 frames, 1.5 % are 15, give or take 4, and
+    27 prove that there are more. One frame is always allowed: of a window with one frame it would be all.
+    """
+    expected = share * found.frames
+    return found.changed > max(1.0, expected + 3 * math.sqrt(expected))
 
 
 def _errors(what: str, paired: Paired, threshold: float, length: int, free: int) -> Iterator[Failure]:

@@ -22,7 +22,8 @@ class Thresholds:
         largest_difference: its maximum. It belongs to tokens that are next to impossible (log-probabilities of -20 and
             below), so it is wide in low precision; what it catches is a single frame that is wrong.
         changed_frames: share of the frames whose best token changes. 0.5 % is the bar of half precision; a frame at the
-            edge between a token and blank may tip without a change of the text.
+            edge between a token and blank may tip without a change of the text. Of few frames, three standard
+            deviations more are allowed, because they may be chance.
         word_error_rate: how much the word error rate may rise, as a share of the words. Of few words a single one is
             more than this; one more error than the reference is always allowed, because it proves nothing.
         character_error_rate: the same of characters; ten more errors are always allowed, about two words.

@@ -168,6 +168,14 @@ def test_a_section_that_one_report_lacks_is_said(made: Path) -> None:
     assert chapters["profile"].blocks == [Paragraph("B has no such section: no room.")]
 
 
+def test_a_report_that_lacks_numbers_is_refused_in_one_line(made: Path, tmp_path: Path) -> None:
+    content = {**read_report(made), "sections": {"architecture": {"data": {}}}}
+    (tmp_path / "broken.json").write_text(json.dumps(content), encoding="utf-8")
+    result = run("--compare", tmp_path / "broken.json", made / "report.json", "--output", tmp_path / "out")
+    assert isinstance(result.exception, ShrotaError)
+    assert "is no whole report" in str(result.exception)
+
+
 def test_what_other_programs_take_is_counted_and_said(made: Path) -> None:
     """Of 2 processors in 10 s, 8 s were busy and 3 s of them ours: others took 5 of 20."""
     assert Load(100.0, 50.0).others(Load(108.0, 53.0), 10.0, 2) == pytest.approx(0.25)

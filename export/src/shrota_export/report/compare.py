@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from shrota_export.errors import ReportError
 from shrota_export.report.blocks import Paragraph, Table, number
 from shrota_export.report.build import about_lines, write_pages
 from shrota_export.report.page import Chapter
@@ -52,6 +53,13 @@ def write_comparison(first: Mapping[str, Any], second: Mapping[str, Any], output
 
     Raises:
         OutputError: the folder cannot be written.
+        ReportError: one of them lacks numbers.
     """
     title = f"{first['checkpoint']['name']} (A) and {second['checkpoint']['name']} (B)"
-    return write_pages(title, [], compare(first, second), output, {"A": first, "B": second})
+    try:
+        chapters = compare(first, second)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ReportError(
+            f"one of the two is no whole report ({error!r} is wrong or missing): make it again"
+        ) from error
+    return write_pages(title, [], chapters, output, {"A": first, "B": second})

@@ -18,7 +18,7 @@ PINS := constraints.txt client/pyproject.toml export/pyproject.toml server/pypro
 TYPED := client/src export/src server/src tests scripts benchmarks model_repository/acoustic/1/shrota_acoustic \
 	model_repository/ctc_decoder/1/shrota_decoder training/shrota_training
 
-.PHONY: help demo serve test lint format bench quality export clean
+.PHONY: help demo serve test lint format bench quality report export clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +70,13 @@ bench: $(VENV)/.ready ## measure what the README claims about speed and memory
 
 quality: $(VENV)/.ready ## measure each way of decoding on held-out speech, which a clone lacks: first make -C training DATA=... test-set held-out
 	@$(BIN)/python -m benchmarks.decoder_quality --checkpoint $(CHECKPOINT)
+
+report: $(VENV)/.ready ## measure what the bundled checkpoint consists of and what each optimisation gains (CHECKPOINT=... for another)
+ifeq ($(origin CHECKPOINT),file)
+	@$(BIN)/shrota report $(CHECKPOINT) --output docs/report/$(notdir $(CHECKPOINT))
+else
+	@$(BIN)/shrota report $(CHECKPOINT)
+endif
 
 clean: ## remove what the commands above have made
 	rm -rf $(VENV) .cache build .mypy_cache .ruff_cache .pytest_cache .hypothesis

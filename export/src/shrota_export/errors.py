@@ -9,6 +9,7 @@
         ├── HubError           (OSError)      the hub cannot be reached, or has no such checkpoint
         ├── LanguageModelError (ValueError)   no KenLM model, or not one for the checkpoint's tokens
         ├── PlanError          (RuntimeError) TensorRT is missing, or cannot build a plan of the graph here
+        ├── ReportError        (ValueError)   a report that cannot be made, or a file that is none
         ├── RepositoryError    (OSError)      no model repository, or one that cannot be written
         ├── GateSettingError   (ValueError)   a threshold of the gate that there is not
         ├── GraphError         (ValueError)   no ONNX graph of an engine, or one that a pass does not support
@@ -54,6 +55,10 @@ class LanguageModelError(ExportError, ValueError):
 
 class PlanError(ExportError, RuntimeError):
     """TensorRT is missing, or cannot build a plan of the graph on this machine."""
+
+
+class ReportError(ExportError, ValueError):
+    """A report cannot be made or read, or a section that it shall have does not exist."""
 
 
 class RepositoryError(ExportError, OSError):

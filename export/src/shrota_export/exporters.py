@@ -35,7 +35,7 @@ def export_graph(engine: nn.Module, path: Path, exporter: Exporter, opset: int =
         NUM_FRAMES [B, 1].
     """
     example = _example()
-    with torch.no_grad(), _only_unexpected_warnings():
+    with torch.no_grad(), only_unexpected_warnings():
         if exporter is Exporter.TORCHSCRIPT:
             _export_torchscript(engine, example, path, opset)
         else:
@@ -102,7 +102,7 @@ TALKATIVE_LOGGERS = ("torch.onnx", "onnxscript")
 
 
 @contextmanager
-def _only_unexpected_warnings() -> Iterator[None]:
+def only_unexpected_warnings() -> Iterator[None]:
     """Keeps the exporters' habitual remarks from the user; anything else still shows."""
     with warnings.catch_warnings():
         # Python values in the recorded program: shapes, which the parity check on other lengths covers

@@ -53,7 +53,7 @@ class Difference:
         self._numbers += by_frame[~broken].size
         worst = np.where(broken, np.inf, by_frame.max(axis=1))
         frame = int(worst.argmax())
-        if worst[frame] > self.largest or self.batch is None:
+        if worst[frame] > self.largest or not self.place:
             self.largest = float(worst[frame])
             self.place = f"{name}, frame {frame} of {len(row)}"
             self.batch = batch

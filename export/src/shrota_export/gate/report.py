@@ -87,8 +87,8 @@ class Report:
             return f"{found}; judged by log-probabilities and batch invariance only: {self.meaningless}"
         words = self.transcripts.words
         return (
-            f"{found}; word error rate {self.transcripts.reference.words.value:.2%}, "
-            f"{100 * words.value:+.2f} points ({words.errors:+d} errors)"
+            f"{found}; word error rate {self.transcripts.reference.words.value:.2%}, {100 * words.value:+.2f} points "
+            f"({words.errors:+d} errors)"
         )
 
     def lines(self) -> list[str]:

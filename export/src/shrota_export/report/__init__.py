@@ -1,0 +1,13 @@
+"""The report: what a checkpoint consists of, where its time goes, what each optimisation gains and costs.
+
+=================  ==========================================================================================
+``material``       the checkpoint, its engine, its graphs and speech, each made when a section first needs it
+``sections``       one module each: ``measure`` gives plain numbers, ``show`` turns them into tables and pictures
+``build``          runs the sections and writes JSON, PNG, Markdown and HTML
+``page``           the two pages
+``compare``        two reports side by side
+=================  ==========================================================================================
+
+A section's ``measure`` gives what JSON can hold, and ``show`` uses nothing else: so a page can be made again from its
+JSON.
+"""

@@ -1,0 +1,186 @@
+"""What the sections measure with, each part made when it is first needed."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from shrota_export.checkpoint import Checkpoint
+from shrota_export.engines import Floats, Ints, make_batch
+from shrota_export.errors import ReportError
+from shrota_export.exporters import Exporter, export_graph
+from shrota_export.gate import Spoken, Subject, read_speech
+from shrota_export.gate.stages import module_engine
+from shrota_export.graph.engine import AcousticEngine
+from shrota_export.loading import load_feature_extractor, load_model, load_tokenizer
+from shrota_export.precision.convert import convert
+from shrota_export.precision.graphs import load_graph, save_graph
+from shrota_export.precision.kinds import Precision
+from shrota_export.precision.ranges import measure_ranges
+from shrota_export.progress import step
+from shrota_export.report.fusions import ALL_FUSIONS, FUSIONS, fuse
+from shrota_export.report.host import cores
+from shrota_export.report.ort import open_session
+from shrota_export.vocabulary import Vocabulary, read_vocabulary
+
+RANGES_SECONDS = 30
+"""Of speech, that the ranges are measured on."""
+
+
+def is_published(config: Mapping[str, Any]) -> bool:
+    """Whether it is IndicWav2Vec-Hindi's architecture, for which tables were published."""
+    return (config["model_type"], config["num_hidden_layers"], config["hidden_size"]) == ("wav2vec2", 24, 1024)
+
+
+class Material:
+    """A checkpoint on its way through all sections.
+
+    Args:
+        checkpoint: whose report it is.
+        speech: a manifest.
+        folder: for graphs; whoever made it removes it.
+        is_random: whether the weights are random, so that words mean nothing.
+        seconds: how long the audio is that times are measured on.
+    """
+
+    def __init__(
+        self, checkpoint: Checkpoint, speech: Path, folder: Path, *, is_random: bool, seconds: float = 10.0
+    ) -> None:
+        self.checkpoint = checkpoint
+        self.folder = folder
+        self.is_random = is_random
+        self.seconds = seconds
+        self.threads = cores()
+        self._speech = speech
+
+    @cached_property
+    def _loaded(self) -> tuple[AcousticEngine, dict[str, int], dict[str, Any]]:
+        with step("load the checkpoint"):
+            model = load_model(self.checkpoint)
+            extractor = load_feature_extractor(self.checkpoint)
+            sizes = {name: int(weight.numel()) for name, weight in model.named_parameters()}
+            config = model.config.to_dict()
+            engine = AcousticEngine(model, normalize=bool(extractor.do_normalize)).eval()
+        return engine, sizes, config
+
+    @property
+    def engine(self) -> AcousticEngine:
+        """In PyTorch: AUDIO [B, T], NUM_SAMPLES [B, 1] -> LOG_PROBS [B, F, V], NUM_FRAMES [B, 1]."""
+        return self._loaded[0]
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Numbers in each parameter of the checkpoint, by its name."""
+        return self._loaded[1]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The checkpoint's, with transformers' defaults filled in."""
+        return self._loaded[2]
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """Its tokens."""
+        return read_vocabulary(self.checkpoint.name, load_tokenizer(self.checkpoint), int(self.config["vocab_size"]))
+
+    @cached_property
+    def graph_path(self) -> Path:
+        """The float32 graph as exported."""
+        with step("export the graph"):
+            folder = self.folder / "exported"
+            folder.mkdir()
+            export_graph(self.engine, folder / "graph.onnx", Exporter.TORCHSCRIPT)
+        return folder / "graph.onnx"
+
+    def graph(self) -> onnx.ModelProto:
+        """The float32 graph, read anew: passes over graphs change what they get."""
+        return load_graph(self.graph_path)
+
+    def save(self, graph: onnx.ModelProto, name: str) -> Path:
+        """Writes a graph into the folder of graphs."""
+        path = self.folder / f"{name}.onnx"
+        save_graph(graph, path, f"{name}.onnx.data")
+        return path
+
+    def precision_path(self, precision: Precision) -> Path:
+        """The graph in a precision."""
+        if precision is Precision.FP32:
+            return self.graph_path
+        path = self.folder / f"{precision}.onnx"
+        if not path.is_file():
+            ranges = self.ranges if precision is Precision.FP16 else {}
+            with step(f"convert to {precision}"):
+                self.save(convert(self.graph(), precision, ranges), str(precision))
+        return path
+
+    @cached_property
+    def basic_path(self) -> Path:
+        """What ONNX Runtime's level basic makes of the float32 graph, for the fusions to begin with."""
+        path = self.folder / "basic.onnx"
+        open_session(self.graph_path, level=onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC, optimized=path)
+        return path
+
+    @cached_property
+    def fused_path(self) -> Path:
+        """The float32 graph with all fusions of transformers.
+
+        Raises:
+            ReportError: attention was not fused.
+        """
+        heads, width = self.config["num_attention_heads"], self.config["hidden_size"]
+        with step("fuse the graph"):
+            graph, remarks = fuse(load_graph(self.basic_path), FUSIONS[ALL_FUSIONS], heads, width)
+        if not any(node.op_type == "Attention" for node in graph.graph.node):
+            raise ReportError(f"attention is not fused: {'; '.join(remarks) or 'its pattern is not there'}")
+        return self.save(graph, "fused")
+
+    @cached_property
+    def subject(self) -> Subject:
+        """The engine in PyTorch, for the gate's functions."""
+        return Subject(
+            "PyTorch",
+            module_engine(self.engine),
+            Precision.FP32,
+            vocabulary=self.vocabulary,
+            sample_rate=self.checkpoint.sample_rate,
+        )
+
+    @cached_property
+    def speech(self) -> list[Spoken]:
+        """All of the manifest.
+
+        Raises:
+            SpeechError: it cannot be read.
+        """
+        return read_speech(self._speech, self.subject)
+
+    @cached_property
+    def some_speech(self) -> list[Spoken]:
+        """The first utterances, of ``RANGES_SECONDS`` together or one."""
+        lengths = accumulate(sum(window.size for window in spoken.windows) for spoken in self.speech)
+        most = RANGES_SECONDS * self.checkpoint.sample_rate
+        return [spoken for spoken, length in zip(self.speech, lengths, strict=True) if length <= most] or self.speech[
+            :1
+        ]
+
+    @cached_property
+    def ranges(self) -> dict[str, float]:
+        """The largest magnitude of each tensor on some speech."""
+        with step("measure ranges on speech"):
+            return measure_ranges(self.graph(), self.some_speech)
+
+    def audio(self, seconds: float, rows: int = 1) -> tuple[Floats, Ints]:
+        """Speech of any length, repeated as needed: AUDIO [B, T], NUM_SAMPLES [B, 1]."""
+        windows = [window for spoken in self.speech for window in spoken.windows]
+        return self.batch(windows, seconds, rows)
+
+    def batch(self, windows: Sequence[Floats], seconds: float, rows: int) -> tuple[Floats, Ints]:
+        """The same of given windows, each row another part."""
+        length = round(seconds * self.checkpoint.sample_rate)
+        whole = np.resize(np.concatenate(list(windows)), length * rows)
+        return make_batch(list(whole.reshape(rows, length)))

@@ -5,6 +5,7 @@ Several GPUs: `torchrun --nproc-per-node 2 -m shrota_training.train ...`; each h
 """
 
 import argparse
+import hashlib
 import json
 import math
 import os
@@ -94,9 +95,11 @@ def optimisers_of(model: Wav2Vec2ForCTC, rate: float, muon_rate: float) -> list[
     return optimisers
 
 
-def origin(checkpoint: Path | None) -> str | None:
-    """Return what a run's state keeps of the checkpoint that it began with."""
-    return str(checkpoint.resolve()) if checkpoint else None
+def origin(checkpoint: Path | None) -> str:
+    """Return what a run's state keeps of the checkpoint that it began with, wherever that lies."""
+    if checkpoint is None:
+        return "random weights"
+    return f"a checkpoint of SHA-256 {hashlib.sha256((checkpoint / 'model.safetensors').read_bytes()).hexdigest()[:12]}"
 
 
 def set_dropout(model: Wav2Vec2ForCTC, share: float) -> None:
@@ -180,8 +183,8 @@ class Trainer:
             state = torch.load(self.state_path, map_location=self.device)
             if state["from_checkpoint"] != origin(arguments.from_checkpoint):
                 raise SystemExit(
-                    f"train: the run in {arguments.output} began with {state['from_checkpoint'] or 'random weights'}, "
-                    f"not with {origin(arguments.from_checkpoint) or 'random weights'}: name another --output"
+                    f"train: the run in {arguments.output} began with {state['from_checkpoint']}, "
+                    f"not with {origin(arguments.from_checkpoint)}: name another --output"
                 )
             self.model.load_state_dict(state["model"])
             self.average.model.load_state_dict(state["average"])

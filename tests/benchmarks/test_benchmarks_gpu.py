@@ -1,7 +1,6 @@
 """``python -m benchmarks.gpu``, as far as it can be tried on a processor."""
 
 import json
-import os
 import stat
 from pathlib import Path
 from typing import Any
@@ -164,9 +163,9 @@ def test_each_step_is_written_whatever_becomes_of_the_next(tmp_path: Path) -> No
     assert sorted(path.name for path in tmp_path.iterdir()) == ["gpu.json", "gpu.md"]
 
 
-def test_bad_input() -> None:
+def test_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
     result = CliRunner().invoke(main, ["--device", "cpu", "--batches", "one"])
     assert "write 1,32" in str(result.exception)
-    if not os.environ.get("CUDA_VISIBLE_DEVICES"):
-        result = CliRunner().invoke(main, [])
-        assert "there is no GPU here that PyTorch can use" in str(result.exception)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    result = CliRunner().invoke(main, [])
+    assert "there is no GPU here that PyTorch can use" in str(result.exception)

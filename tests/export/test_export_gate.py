@@ -187,6 +187,32 @@ def test_one_word_more_proves_nothing(reference: Subject, spoken: list[Spoken]) 
     assert not errors(2)
 
 
+def test_nan_on_either_side_fails(reference: Subject) -> None:
+    from shrota_export.gate.compare import Difference
+    from shrota_export.gate.judge import find_failures
+
+    good = np.log(np.full((3, 4), 0.25, np.float32))
+    bad = good.copy()
+    bad[1, 2] = np.nan
+    for row, expected in ((bad, good), (good, bad)):
+        found = Difference()
+        found.add("first", good, good)
+        found.add("second", row, expected)
+        assert (found.broken, found.largest, found.place) == (1, np.inf, "second, frame 1 of 3")
+        for alone, elsewhere in (({"alone": found}, {}), ({}, {"padding": found})):
+            failures = find_failures(
+                reference,
+                reference,
+                cases=alone,
+                invariance=elsewhere,
+                transcripts=None,
+                thresholds=Thresholds().changed(["mean_difference=inf", "invariance_mean=inf"]),
+            )
+            assert any("NaN or infinity" in failure.text for failure in failures)
+    with pytest.raises(GateSettingError, match="has no number"):
+        Thresholds().changed(["mean_difference=nan"])
+
+
 @pytest.mark.parametrize(
     ("frames", "changed", "passed"),
     [(1, 1, True), (1_001, 26, True), (1_001, 27, False), (100_000, 1_616, True), (100_000, 1_617, False)],

@@ -15,7 +15,7 @@ class Difference:
     Attributes:
         frames: compared so far.
         changed: frames whose best token is another.
-        broken: frames with NaN or infinity in them.
+        broken: frames with NaN or infinity in them, in either row.
         largest: of all differences, in log-probability; infinity where a frame is broken.
         place: where that is.
         batch: AUDIO, NUM_SAMPLES of the run in which it is.
@@ -45,7 +45,7 @@ class Difference:
         if not len(row):
             return
         by_frame = np.abs(row - expected)
-        broken = ~np.isfinite(row).all(axis=1)
+        broken = ~(np.isfinite(row) & np.isfinite(expected)).all(axis=1)
         self.broken += int(broken.sum())
         self.frames += len(row)
         self.changed += int((row.argmax(axis=1) != expected.argmax(axis=1)).sum())

@@ -34,6 +34,9 @@ def find_failures(
     for case, found in invariance.items():
         if not found.broken:
             failures += _invariance(case, found, thresholds, tokens=judged)
+        elif case not in cases or not cases[case].broken:  # else it is said already
+            text = f"{found.broken} of {found.frames} frames of an utterance hold NaN or infinity, alone or {_in(case)}"
+            failures.append(Failure(f"{text}, first in {found.place}", found.batch))
     if transcripts is not None and judged:
         words = transcripts.reference.words.edits.reference_length
         characters = transcripts.reference.characters.edits.reference_length
@@ -80,10 +83,11 @@ def _differences(case: str, found: Difference, thresholds: Thresholds, *, tokens
             yield Failure(
                 f"log-probabilities differ {name} by {value:.3g}{place}, more than {limit:g}, {_in(case)}", found.batch
             )
-    if tokens and _too_many(found, thresholds.changed_frames):
+    allowed = _with_chance(thresholds.changed_frames * found.frames)
+    if tokens and found.changed > allowed:
         yield Failure(
             f"the best token changes in {found.changed_share:.2%} of the frames, more than "
-            f"{thresholds.changed_frames:.2%}, {_in(case)}",
+            f"{thresholds.changed_frames:.2%} ({int(allowed)} of {found.frames} with what may be chance), {_in(case)}",
             found.batch,
         )
 
@@ -99,7 +103,7 @@ def _invariance(case: str, found: Difference, thresholds: Thresholds, *, tokens:
                 f"({found.place})",
                 found.batch,
             )
-    if tokens and _too_many(found, thresholds.invariance_changed_frames):
+    if tokens and found.changed > max(1.0, thresholds.invariance_changed_frames * found.frames):
         yield Failure(
             f"{_in(case)} the best token changes from that alone in {found.changed_share:.2%} of the frames, more than "
             f"{thresholds.invariance_changed_frames:.2%}",
@@ -107,14 +111,14 @@ def _invariance(case: str, found: Difference, thresholds: Thresholds, *, tokens:
         )
 
 
-def _too_many(found: Difference, share: float) -> bool:
-    """Whether more frames change than chance explains where this share changes.
+def _with_chance(expected: float) -> float:
+    """How many frames may change where so many are expected to.
 
-    Three standard deviations of a count are allowed on top: of a case's 1,001 frames, 1.5 % are 15, give or take 4, and
-    27 prove that there are more. One frame is always allowed: of a window with one frame it would be all.
+    Three standard deviations of a count more, and never more than twice as many: of a case's 1,001 frames, 1.5 % are
+    15, give or take 4, and 27 prove that there are more. One frame is always allowed: of a window with one frame it
+    would be all.
     """
-    expected = share * found.frames
-    return found.changed > max(1.0, expected + 3 * math.sqrt(expected))
+    return max(1.0, expected + min(expected, 3 * math.sqrt(expected)))
 
 
 def _errors(what: str, paired: Paired, threshold: float, length: int, free: int) -> Iterator[Failure]:

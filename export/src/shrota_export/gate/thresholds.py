@@ -1,5 +1,6 @@
 """How far a candidate may be from its reference."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
 
@@ -23,7 +24,7 @@ class Thresholds:
             below), so it is wide in low precision; what it catches is a single frame that is wrong.
         changed_frames: share of the frames whose best token changes. 0.5 % is the bar of half precision; a frame at the
             edge between a token and blank may tip without a change of the text. Of few frames, three standard
-            deviations more are allowed, because they may be chance.
+            deviations more are allowed, because they may be chance, but never more than twice as many.
         word_error_rate: how much the word error rate may rise, as a share of the words. Of few words a single one is
             more than this; one more error than the reference is always allowed, because it proves nothing.
         character_error_rate: the same of characters; ten more errors are always allowed, about two words.
@@ -74,6 +75,8 @@ class Thresholds:
                 values[name] = float(value)
             except ValueError:
                 raise GateSettingError(f"the threshold {setting!r} has no number: write {name}=0.01") from None
+            if math.isnan(values[name]):  # nothing is above it
+                raise GateSettingError(f"the threshold {setting!r} has no number: write {name}=0.01")
         return replace(self, **values)
 
     def as_dict(self) -> dict[str, float]:

@@ -40,7 +40,7 @@ CHECKPOINT = ROOT / "models" / "hindi-small"
 DEFAULT = read_settings({})
 PATIENT = replace(DEFAULT, token_min_log_prob=-8.0, beam_min_log_prob=-16.0)
 """Gives real speech, of which the recogniser is rather sure, more readings."""
-LM_WEIGHT, WORD_SCORE = 0.5, 1.5
+LM_WEIGHT, WORD_SCORE, HOTWORD_WEIGHT = 0.5, 1.5, 8.0
 INPUTS = 250
 """of each kind: real and random, with and without a language model"""
 KINDS = [(kind, has_lm) for kind in ("real", "random") for has_lm in (False, True)]
@@ -198,10 +198,11 @@ def test_the_readings_and_scores_are_those_of_the_reference(
         if number % 2:
             # words that may have been said, and others
             near = [word for reading in found for word in reading.words]
-            hotwords = dict.fromkeys(map(str, [*random.choice(near, min(2, len(near))), *random.choice(words, 3)]), 4.0)
+            chosen = [*random.choice(near, min(2, len(near))), *random.choice(words, 3)]
+            hotwords = dict.fromkeys(map(str, chosen), HOTWORD_WEIGHT)
             plain, found = found, search.search(log_probs, parameters, hotwords)
             changed += found[0].words != plain[0].words
-        options = {"beam_width": width, "hotwords": list(hotwords), "hotword_weight": 4.0}
+        options = {"beam_width": width, "hotwords": list(hotwords), "hotword_weight": HOTWORD_WEIGHT}
         expected = expected_readings(references[has_lm], columns_of(log_probs, has_lm), settings, options)
         assert_same(found, expected, f"{kind} input {number}")
         several += len(expected) > 1

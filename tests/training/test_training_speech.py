@@ -74,7 +74,7 @@ def test_of_the_recordings_only_what_is_not_held_out_is_read(tmp_path: Path) -> 
     ]
     assert skipped == {
         "test station": 1,
-        "close to a held-out phrase": 1,
+        "close to what is held out": 1,
         "letters that the vocabulary lacks": 1,
         "silent, too short or too long": 1,
     }

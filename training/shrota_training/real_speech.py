@@ -29,7 +29,7 @@ class Recording(NamedTuple):
 
 def recordings(manifest: Path, split: Split, letters: frozenset[str], skipped: Counter[str]) -> Iterator[Recording]:
     """Yield what may be used of a manifest; count in `skipped`, by reason, what may not."""
-    held = split.held_out(manifest)
+    phrases, texts = split.held_out(), split.held_out(manifest)
     for line in manifest.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         station, text = row["station"], normalise(row["text"])
@@ -38,7 +38,7 @@ def recordings(manifest: Path, split: Split, letters: frozenset[str], skipped: C
             skipped["test station"] += 1
         elif not is_clean(text, letters):
             skipped["letters that the vocabulary lacks"] += 1
-        elif held.leaks(text):
+        elif (phrases if development else texts).leaks(text):  # what is for development is among the held-out texts
             skipped["close to what is held out"] += 1
         elif (speech := read(manifest.parent / row["audio"])) is None:
             skipped["silent, too short or too long"] += 1

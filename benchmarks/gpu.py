@@ -48,23 +48,30 @@ LOAD_S = 8.0
 def gate_step(model: Model, mode: str, device: str) -> dict[str, Any]:
     """ONNX Runtime on the device against PyTorch in float32 there."""
     reference = model.subject(f"PyTorch, fp32, {device}", as_engine(model.torch_engine("fp32", device)), Precision.FP32)
-    engine = OnnxEngine(model.graph_that_runs(mode, device), mode, device)
+    graph, note = model.graph_that_runs(mode, device)
+    engine = OnnxEngine(graph, mode, device)
     precision = graph_precision(mode)
     candidate = model.subject(f"{model.name}, {mode}", as_engine(engine), precision)
     # tf32 has as many bits of mantissa as float16
     thresholds = Thresholds.of(Precision.FP16 if mode == "tf32" else precision)
     report = check(candidate, reference, model.speech(), thresholds, explain=False)
     say("\n".join(report.lines()))
-    return {"gate": report.as_dict(), "notes": model.notes}
+    return {"gate": report.as_dict(), "note": note}
 
 
 def engines_step(model: Model, modes: tuple[str, ...], device: str, rows: int, seconds: float) -> dict[str, Any]:
     """Time of a run, all engines by turns."""
     engines: dict[str, Any] = {}
     failed = {}
+    notes: dict[str, str | None] = {}
+
+    def open_graph(mode: str) -> OnnxEngine:
+        graph, notes[f"onnxruntime {mode}"] = model.graph_that_runs(mode, device)
+        return OnnxEngine(graph, mode, device)
+
     for mode in modes:
         makers: dict[str, Callable[[], Any]] = {
-            f"onnxruntime {mode}": lambda mode=mode: OnnxEngine(model.graph_that_runs(mode, device), mode, device),  # type: ignore[misc]
+            f"onnxruntime {mode}": lambda mode=mode: open_graph(mode),  # type: ignore[misc]
             f"pytorch {mode}": lambda mode=mode: model.torch_engine(mode, device, "sdpa"),  # type: ignore[misc]
         }
         for name, make in makers.items():
@@ -80,7 +87,7 @@ def engines_step(model: Model, modes: tuple[str, ...], device: str, rows: int, s
     return {
         "rows": rows,
         "seconds_of_audio": seconds,
-        "engines": {name: found.as_dict() for name, found in timed.items()},
+        "engines": {name: {**found.as_dict(), "note": notes.get(name)} for name, found in timed.items()},
         "failed": failed,
     }
 
@@ -88,7 +95,7 @@ def engines_step(model: Model, modes: tuple[str, ...], device: str, rows: int, s
 def triton_step(model: Model, mode: str, order: "Order", folder: Path, left_s: float) -> dict[str, Any]:
     """The embedded server under load."""
     repository = folder / f"repository-{mode}"
-    graph = model.graph_that_runs(mode, order.device)
+    graph, note = model.graph_that_runs(mode, order.device)
     make_repository(repository, graph, mode, len(model.vocabulary.tokens), order.instances)
     log = order.output.with_name(f"{order.output.name}-triton-{mode}.log")
     loads = []
@@ -104,7 +111,12 @@ def triton_step(model: Model, mode: str, order: "Order", folder: Path, left_s: f
                     say(f"  {error}; measured with threads instead")
             loads.append(run_threads(load))
     shutil.rmtree(repository)
-    return {"seconds_of_audio": order.seconds_of_audio, "instances": order.instances, "loads": loads}
+    return {
+        "seconds_of_audio": order.seconds_of_audio,
+        "instances": order.instances,
+        "loads": loads,
+        "note": note,
+    }
 
 
 class Order:

@@ -29,19 +29,19 @@ def markdown(results: dict[str, Any]) -> str:
         "",
         "## The gate",
         "",
-        "| graph | verdict | mean | largest | best token changes, % | largest from itself alone | word error rate |",
-        "|---|---|---|---|---|---|---|",
+        "| graph | verdict | mean | largest | best token changes, % | largest from itself alone | word error rate | note |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, step in results["steps"].items():
         if "gate" in step:
-            lines.append(_gate_row(name.removeprefix("gate "), step["gate"]))
-    lines += ["", "## Through Triton", "", "| precision | in flight | utterances / s | p50, ms | p99, ms | by |"]
-    lines.append("|---|---|---|---|---|---|")
+            lines.append(_gate_row(name.removeprefix("gate "), step))
+    lines += ["", "## Through Triton", "", "| precision | in flight | utterances / s | p50, ms | p99, ms | by | note |"]
+    lines.append("|---|---|---|---|---|---|---|")
     for name, step in results["steps"].items():
         for load in step.get("loads", []):
             lines.append(
                 f"| {name.removeprefix('triton large ')} | {load['concurrency']} | {load['utterances_per_second']:.1f} "
-                f"| {load['p50_ms']:.1f} | {load['p99_ms']:.1f} | {load['by']} |"
+                f"| {load['p50_ms']:.1f} | {load['p99_ms']:.1f} | {load['by']} | {step.get('note') or ''} |"
             )
     fast, slow = best_throughput(results, "fp16"), best_throughput(results, "tf32")
     if fast and slow:
@@ -56,7 +56,8 @@ def markdown(results: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _gate_row(name: str, report: dict[str, Any]) -> str:
+def _gate_row(name: str, step: dict[str, Any]) -> str:
+    report = step["gate"]
     alone = report["from_reference"]["alone"]
     elsewhere = max(_or_infinity(found["largest"]) for found in report["from_itself_alone"].values())
     rate = "not judged"
@@ -67,7 +68,7 @@ def _gate_row(name: str, report: dict[str, Any]) -> str:
     mean, largest = _or_infinity(alone["mean"]), _or_infinity(alone["largest"])
     return (
         f"| {name} | {verdict} | {mean:.2g} | {largest:.2g} | {100 * alone['changed_frames']:.3f} "
-        f"| {elsewhere:.2g} | {rate} |"
+        f"| {elsewhere:.2g} | {rate} | {step.get('note') or ''} |"
     )
 
 
@@ -76,11 +77,12 @@ def _engine_table(step: dict[str, Any]) -> list[str]:
         "",
         f"## One run of {step['rows']} rows of {step['seconds_of_audio']:g} s, on the device",
         "",
-        "| engine | median, ms | least, ms | utterances / s |",
-        "|---|---|---|---|",
+        "| engine | median, ms | least, ms | utterances / s | note |",
+        "|---|---|---|---|---|",
     ]
     lines += [
-        f"| {name} | {found['median_ms']:.2f} | {found['least_ms']:.2f} | {found['utterances_per_second']:.1f} |"
+        f"| {name} | {found['median_ms']:.2f} | {found['least_ms']:.2f} | {found['utterances_per_second']:.1f} "
+        f"| {found.get('note') or ''} |"
         for name, found in step["engines"].items()
     ]
     return [*lines, *(f"\n{name} does not run: {why}" for name, why in step["failed"].items())]

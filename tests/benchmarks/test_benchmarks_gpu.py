@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoKernelError
 
 from benchmarks.gpu import Order, engines_step, gate_step, main, triton_step
-from benchmarks.gpu_engines import cuda_options, graph_precision
-from benchmarks.gpu_model import Model
+from benchmarks.gpu_engines import OnnxEngine, cuda_options, graph_precision
+from benchmarks.gpu_model import FLOAT32_CONVOLUTIONS, Model
 from benchmarks.gpu_page import markdown
 from benchmarks.gpu_run import Run
 from benchmarks.gpu_triton import (
@@ -33,6 +34,7 @@ from shrota_testing.checkpoints import TOKENS, make_audio, write_checkpoint
 REPORT = """Concurrency,Inferences/Second,Client Send,Server Queue,p50 latency,p90 latency,p95 latency,p99 latency
 64,251.5,12,99000,240000,260000,270000,281500
 """
+LOAD = {"concurrency": 64, "utterances_per_second": 100.0, "p50_ms": 1.0, "p99_ms": 2.0, "by": "perf_analyzer"}
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +72,11 @@ def order(output: Path, **changes: Any) -> Order:
     return Order(**{**usual, **changes})
 
 
+def page_of(steps: dict[str, Any], **changes: Any) -> str:
+    machine = {"gpu": None, "cuda": None, "processor": "one", "python": "3.12", "versions": {}}
+    return markdown({"date": "today", "machine": machine, "device": "cpu", "steps": steps, **changes})
+
+
 def test_pytorch_in_half_precision_is_near_float32(model: Model) -> None:
     """Also with offset and noise in the audio: its normalisation stays float32."""
     batch = make_batch([make_audio(16000), make_audio(9000, 1)])
@@ -90,6 +97,49 @@ def test_the_gate_judges_what_the_device_gives(model: Model) -> None:
     found = gate_step(model, "fp16", "cpu")["gate"]
     assert found["passed"] is True
     assert found["reference"] == "PyTorch, fp32, cpu"
+
+
+def refuse_bfloat16(monkeypatch: pytest.MonkeyPatch, kind: str, error: type[Exception]) -> None:
+    """ONNX Runtime as on a GPU, where a kind of node has no bfloat16; what is left runs as float32 here."""
+    real = OnnxEngine
+
+    def open_engine(path: Path, mode: str, device: str) -> OnnxEngine:
+        if mode != "bf16":
+            return real(path, mode, device)
+        if "float32-convolutions" not in path.name:
+            raise error(
+                f"[ONNXRuntimeError] : 9 : Could not find an implementation for {kind}(11) node with name '/Conv'"
+            )
+        return real(path.with_name("large-fp32.onnx"), mode, device)
+
+    monkeypatch.setattr("benchmarks.gpu_model.OnnxEngine", open_engine)
+    monkeypatch.setattr("benchmarks.gpu.OnnxEngine", open_engine)
+
+
+def test_float32_convolutions_are_said_wherever_bf16_stands(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_bfloat16(monkeypatch, "Conv", NoKernelError)
+    path, note = model.graph_that_runs("bf16", "cpu")
+    assert (path.name, note) == ("large-bf16-float32-convolutions.onnx", FLOAT32_CONVOLUTIONS)
+    assert model.graph_that_runs("fp16", "cpu") == (model.graph(Precision.FP16), None)
+    steps = {
+        "gate large bf16": gate_step(model, "bf16", "cpu"),
+        "triton large bf16": {"loads": [LOAD], "note": note},
+        "engines large, 1 rows": engines_step(model, ("fp32", "bf16"), "cpu", 1, 1.0),
+    }
+    rows = [line for line in page_of(steps).splitlines() if line.startswith("|")]
+    assert [row for row in rows if row.endswith(f"| {FLOAT32_CONVOLUTIONS} |")] == [
+        row for row in rows if row.startswith(("| large bf16 |", "| bf16 |", "| onnxruntime bf16 |"))
+    ]
+    assert sum(FLOAT32_CONVOLUTIONS in row for row in rows) == 3
+
+
+@pytest.mark.parametrize(("kind", "error"), [("MatMul", NoKernelError), ("Conv", RuntimeError)])
+def test_another_failure_of_a_bf16_graph_is_no_reason_for_another_graph(
+    model: Model, monkeypatch: pytest.MonkeyPatch, kind: str, error: type[Exception]
+) -> None:
+    refuse_bfloat16(monkeypatch, kind, error)
+    with pytest.raises(error):
+        model.graph_that_runs("bf16", "cpu")
 
 
 def test_engines_by_turns(model: Model) -> None:

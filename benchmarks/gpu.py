@@ -6,7 +6,8 @@ For the bundled checkpoint and for one of IndicWav2Vec-Hindi's architecture with
 of the provider), float16 and bfloat16 graphs through the gate against PyTorch in float32 on the same GPU; then, of the
 large one, time of a run by turns (PyTorch and ONNX Runtime, tensors on the GPU) and throughput and latency of
 `acoustic_onnx` on Triton under perf_analyzer, whose requests the dynamic batcher joins. The bar: float16 through Triton
-at least 1.7 times tf32.
+at least 1.7 times tf32. It is judged for the published shape on CUDA only, and the page's head has
+the options and the shape.
 
 It needs no network. ``OUTPUT.json`` is written after each step, ``OUTPUT.md`` with it; a step for which too little of
 ``--seconds`` is left is named as left out, and one that fails with its error. What to install is in
@@ -23,10 +24,11 @@ from typing import Any
 import click
 import torch
 
+from benchmarks.command_line import command_line
 from benchmarks.gpu_engines import CPU_MODES, MODES, OnnxEngine, as_engine, batch_of, graph_precision, time_by_turns
 from benchmarks.gpu_model import Model
 from benchmarks.gpu_page import markdown
-from benchmarks.gpu_run import LEAST_S, Run
+from benchmarks.gpu_run import LEAST_S, LIKE, Run, describe_shape
 from benchmarks.gpu_triton import Load, check_provider, make_repository, run_perf_analyzer, run_threads, served
 from benchmarks.progress import say
 from scripts.command import run
@@ -133,9 +135,9 @@ class Order:
         self.shape = Shape(options["layers"], options["hidden_size"], None, options["heads"], options["conv_dim"])
 
 
-def measure(order: Order, limit_s: float, speech: Path) -> dict[str, Any]:
+def measure(order: Order, limit_s: float, speech: Path, command: str) -> dict[str, Any]:
     """All steps, those first that the bar needs."""
-    work = Run(order.output, order.device, limit_s)
+    work = Run(order.output, order.device, limit_s, command, describe_shape(order.shape))
     modes = MODES if order.device == "cuda" else CPU_MODES
     first = [mode for mode in modes if mode in {"tf32", "fp16"}]
     later = [mode for mode in modes if mode not in first]
@@ -145,7 +147,7 @@ def measure(order: Order, limit_s: float, speech: Path) -> dict[str, Any]:
 
         def load(which: str) -> dict[str, Any]:
             if which == "large":
-                write_random_checkpoint(folder / "random", "indicwav2vec-hindi", order.shape, seed=0)
+                write_random_checkpoint(folder / "random", LIKE, order.shape, seed=0)
             checkpoint = find_checkpoint(str(BUNDLED if which == "bundled" else folder / "random"))
             models[which] = Model(which, checkpoint, folder, speech)
             models[which].graph(Precision.FP32)
@@ -200,7 +202,8 @@ def main(*, seconds: float, manifest: Path, batches: str, concurrency: str, **op
     if options["device"] == "cuda" and not torch.cuda.is_available():
         raise ExportError("there is no GPU here that PyTorch can use; --device cpu tries the script without one")
     order = Order(batches=_counts(batches), concurrencies=_counts(concurrency), **options)
-    results = measure(order, seconds, manifest)
+    command = command_line("benchmarks.gpu", click.get_current_context())
+    results = measure(order, seconds, manifest, command)
     print(markdown(results))
 
 

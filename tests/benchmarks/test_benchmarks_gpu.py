@@ -14,7 +14,7 @@ from benchmarks.gpu import Order, engines_step, gate_step, main, triton_step
 from benchmarks.gpu_engines import OnnxEngine, cuda_options, graph_precision
 from benchmarks.gpu_model import FLOAT32_CONVOLUTIONS, Model
 from benchmarks.gpu_page import markdown
-from benchmarks.gpu_run import Run
+from benchmarks.gpu_run import Run, describe_shape
 from benchmarks.gpu_triton import (
     Load,
     check_provider,
@@ -29,6 +29,7 @@ from shrota_export.engines import make_batch
 from shrota_export.errors import ExportError
 from shrota_export.gate import cases
 from shrota_export.precision.kinds import Precision
+from shrota_export.random_checkpoint import Shape
 from shrota_testing.checkpoints import TOKENS, make_audio, write_checkpoint
 
 REPORT = """Concurrency,Inferences/Second,Client Send,Server Queue,p50 latency,p90 latency,p95 latency,p99 latency
@@ -74,7 +75,8 @@ def order(output: Path, **changes: Any) -> Order:
 
 def page_of(steps: dict[str, Any], **changes: Any) -> str:
     machine = {"gpu": None, "cuda": None, "processor": "one", "python": "3.12", "versions": {}}
-    return markdown({"date": "today", "machine": machine, "device": "cpu", "steps": steps, **changes})
+    content = {"command": "python -m benchmarks.gpu", "shape": describe_shape(Shape()), "device": "cuda"}
+    return markdown({"date": "today", "machine": machine, "steps": steps, **content, **changes})
 
 
 def test_pytorch_in_half_precision_is_near_float32(model: Model) -> None:
@@ -194,11 +196,63 @@ def test_perf_analyzer_is_run(tmp_path: Path) -> None:
         run_perf_analyzer("/bin/false", Load("host:1", 0.5, 1, 8.0), tmp_path)
 
 
+def new_run(folder: Path, limit_s: float) -> Run:
+    return Run(folder / "gpu", "cpu", limit_s, "python -m benchmarks.gpu", describe_shape(Shape()))
+
+
+@pytest.mark.parametrize(
+    ("device", "shape", "throughput", "bar"),
+    [
+        ("cuda", Shape(), 170.0, "fp16 over tf32: 1.70; bar: at least 1.7, met."),
+        ("cuda", Shape(layers=24, heads=16), 169.0, "fp16 over tf32: 1.69; bar: at least 1.7, **not met**."),
+        ("cuda", Shape(layers=1), 170.0, "fp16 over tf32: 1.70; bar: not judged, it is for the published shape."),
+        ("cpu", Shape(), 170.0, "fp16 over tf32: 1.70; bar: not judged, it is for CUDA."),
+    ],
+)
+def test_the_bar_is_for_the_published_shape_on_a_gpu(device: str, shape: Shape, throughput: float, bar: str) -> None:
+    steps = {
+        "triton large tf32": {"loads": [LOAD]},
+        "triton large fp16": {"loads": [{**LOAD, "utterances_per_second": throughput}]},
+    }
+    assert bar in page_of(steps, device=device, shape=describe_shape(shape)).splitlines()
+
+
+def test_a_trial_is_told_from_the_measurement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the options and the shape; folders of the machine are not in it."""
+
+    def step(run: Run, name: str, *_: object, **__: object) -> None:
+        run.results["steps"][name] = {}
+        run.write()
+
+    monkeypatch.setattr(Run, "step", step)
+    output = tmp_path / "page" / "gpu"
+    arguments = [
+        "--device",
+        "cpu",
+        "--layers",
+        "1",
+        "--seconds",
+        "30",
+        "--output",
+        str(output),
+        "--manifest",
+        "a/b/c d",
+    ]
+    result = CliRunner().invoke(main, arguments, catch_exceptions=False)
+    command = "python -m benchmarks.gpu --device cpu --seconds 30 --output page/gpu --manifest 'b/c d' --layers 1"
+    content = json.loads(output.with_suffix(".json").read_text(encoding="utf-8"))
+    assert (content["command"], content["shape"]["num_hidden_layers"]) == (command, 1)
+    head = f"`{command}`; large model: 1 layers of width 1024, 16 heads, convolutions of width 512 (**not the published"
+    for text in (result.output, output.with_suffix(".md").read_text(encoding="utf-8")):
+        assert head in text
+        assert str(tmp_path) not in text
+    assert str(tmp_path) not in json.dumps(content)
+
+
 def test_each_step_is_written_whatever_becomes_of_the_next(tmp_path: Path) -> None:
-    run = Run(tmp_path / "gpu", "cpu", 20)
-    load = {"concurrency": 64, "p50_ms": 1.0, "p99_ms": 2.0, "by": "perf_analyzer"}
-    run.step("triton large tf32", lambda: {"loads": [{**load, "utterances_per_second": 100.0}]}, least_s=1)
-    run.step("triton large fp16", lambda: {"loads": [{**load, "utterances_per_second": 169.0}]}, least_s=1)
+    run = new_run(tmp_path, 20)
+    run.step("triton large tf32", lambda: {"loads": [LOAD]}, least_s=1)
+    run.step("triton large fp16", lambda: {"loads": [{**LOAD, "utterances_per_second": 169.0}]}, least_s=1)
 
     def fail() -> dict[str, Any]:
         raise RuntimeError("out of\nmemory")
@@ -207,7 +261,7 @@ def test_each_step_is_written_whatever_becomes_of_the_next(tmp_path: Path) -> No
     run.step("triton large fp32", fail, least_s=30)
     page = (tmp_path / "gpu.md").read_text(encoding="utf-8")
     assert page == markdown(json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8")))
-    assert "fp16 over tf32: 1.69; bar: at least 1.7, **not met**." in page
+    assert "fp16 over tf32: 1.69; bar: not judged, it is for CUDA." in page
     assert "- triton large bf16: RuntimeError: out of memory" in page
     assert "- triton large fp32: 20 s left" in page
     assert sorted(path.name for path in tmp_path.iterdir()) == ["gpu.json", "gpu.md"]

@@ -44,18 +44,20 @@ def make_repository(folder: Path, graph: Path, mode: str, vocabulary_size: int, 
 
 
 def served(repository: Path, log: Path, timeout_s: float) -> TritonServer:
-    """The embedded server, to be entered."""
+    """The embedded server, to be entered; the log of an earlier one is removed."""
+    log.unlink(missing_ok=True)
     return TritonServer(repository, models=[ENGINE], log_path=log, ready_timeout_s=timeout_s)
 
 
 def check_provider(log: Path, device: str) -> None:
-    """Raises :class:`ExportError` unless the engine, as the server's log has it, runs on the device."""
+    """Raises :class:`ExportError` unless all instances of the engine, as the server's log has it, run on the device."""
     wanted = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}[device]
     lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if ENGINE in line]
     said = [line for line in lines if "ExecutionProvider" in line]
-    if not any(wanted in line for line in said):
-        last = " ".join(said[-1].split())[:300] if said else "nothing of its provider in the log"
-        raise ExportError(f"{ENGINE} does not run on the {device}: {last}")
+    others = [line for line in said if wanted not in line]
+    if others or not said:
+        why = " ".join(others[-1].split())[:300] if others else "nothing of its provider in the log"
+        raise ExportError(f"{ENGINE} does not run on the {device}: {why}")
 
 
 def write_input(path: Path, seconds: float) -> None:

@@ -22,6 +22,7 @@ from benchmarks.gpu_triton import (
     perf_analyzer_command,
     read_report,
     run_perf_analyzer,
+    served,
 )
 from shrota_export.checkpoint import find_checkpoint
 from shrota_export.configuration import read_configuration
@@ -171,6 +172,34 @@ def test_load_through_triton(model: Model, tmp_path: Path) -> None:
     assert not (tmp_path / "repository-fp32").exists()
     with pytest.raises(ExportError, match=r"^acoustic_onnx does not run on the cuda: .*CPUExecutionProvider"):
         check_provider(tmp_path / "gpu-triton-fp32.log", "cuda")
+
+
+CUDA_LINE = "I1126 model.py:58] acoustic_onnx: onnxruntime 1.31.1, CUDAExecutionProvider, 8 threads\n"
+CPU_LINE = CUDA_LINE.replace("CUDA", "CPU")
+
+
+@pytest.mark.parametrize(
+    ("lines", "why"),
+    [
+        (CUDA_LINE + CPU_LINE, "acoustic_onnx: onnxruntime 1.31.1, CPUExecutionProvider, 8 threads"),
+        (CPU_LINE + CUDA_LINE, "acoustic_onnx: onnxruntime 1.31.1, CPUExecutionProvider, 8 threads"),
+        ("acoustic_onnx: ready\n", "nothing of its provider in the log"),
+    ],
+)
+def test_each_instance_must_run_on_the_device(tmp_path: Path, lines: str, why: str) -> None:
+    log = tmp_path / "log"
+    log.write_text(lines, encoding="utf-8")
+    with pytest.raises(ExportError, match=rf"^acoustic_onnx does not run on the cuda: .*{why}$"):
+        check_provider(log, "cuda")
+    log.write_text(CUDA_LINE + CUDA_LINE, encoding="utf-8")
+    check_provider(log, "cuda")
+
+
+def test_the_log_of_an_earlier_server_is_not_read(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text(CUDA_LINE, encoding="utf-8")
+    served(tmp_path, log, 1.0)
+    assert not log.exists()
 
 
 def test_perf_analyzer_s_report(tmp_path: Path) -> None:

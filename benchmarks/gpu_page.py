@@ -9,7 +9,8 @@ BAR = 1.7
 def best_throughput(results: dict[str, Any], mode: str) -> float | None:
     """Utterances a second through Triton at the best concurrency."""
     loads = results["steps"].get(f"triton large {mode}", {}).get("loads", [])
-    return max((load["utterances_per_second"] for load in loads), default=None)
+    found = [load["utterances_per_second"] for load in loads if load.get("utterances_per_second") is not None]
+    return max(found, default=None)
 
 
 def markdown(results: dict[str, Any]) -> str:
@@ -39,10 +40,7 @@ def markdown(results: dict[str, Any]) -> str:
     lines.append("|---|---|---|---|---|---|---|")
     for name, step in results["steps"].items():
         for load in step.get("loads", []):
-            lines.append(
-                f"| {name.removeprefix('triton large ')} | {load['concurrency']} | {load['utterances_per_second']:.1f} "
-                f"| {load['p50_ms']:.1f} | {load['p99_ms']:.1f} | {load['by']} | {step.get('note') or ''} |"
-            )
+            lines.append(_load_row(name.removeprefix("triton large "), load, step.get("note")))
     fast, slow = best_throughput(results, "fp16"), best_throughput(results, "tf32")
     if fast and slow:
         lines += ["", f"fp16 over tf32: {fast / slow:.2f}; bar: {_verdict(results, fast / slow)}."]
@@ -70,6 +68,13 @@ def _verdict(results: dict[str, Any], ratio: float) -> str:
     if not results["shape"]["is_published"]:
         return "not judged, it is for the published shape"
     return f"at least {BAR}, {'met' if ratio >= BAR else '**not met**'}"
+
+
+def _load_row(name: str, load: dict[str, Any], note: str | None) -> str:
+    numbers = (load.get(key) for key in ("utterances_per_second", "p50_ms", "p99_ms"))
+    shown = " | ".join("not measured" if number is None else f"{number:.1f}" for number in numbers)
+    notes = "; ".join(text for text in (note, "**unstable**" if load.get("unstable") else None) if text)
+    return f"| {name} | {load.get('concurrency')} | {shown} | {load.get('by')} | {notes} |"
 
 
 def _gate_row(name: str, step: dict[str, Any]) -> str:

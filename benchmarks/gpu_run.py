@@ -74,12 +74,20 @@ class Run:
         return found
 
     def write(self) -> None:
-        """Both files, whole."""
+        """Both files, each whole. A page that cannot be made does not end the measurement."""
         self._output.parent.mkdir(parents=True, exist_ok=True)
-        for suffix, text in ((".json", json.dumps(self.results, indent=1) + "\n"), (".md", markdown(self.results))):
-            staged = self._output.with_suffix(f"{suffix}.part")
-            staged.write_text(text, encoding="utf-8")
-            staged.replace(self._output.with_suffix(suffix))
+        self._replace(".json", json.dumps(self.results, indent=1) + "\n")
+        try:
+            page = markdown(self.results)
+        except Exception as error:  # noqa: BLE001 - of one step's results; the other steps still count
+            say(f"  no page: {error!r}")
+            return
+        self._replace(".md", page)
+
+    def _replace(self, suffix: str, text: str) -> None:
+        staged = self._output.with_suffix(f"{suffix}.part")
+        staged.write_text(text, encoding="utf-8")
+        staged.replace(self._output.with_suffix(suffix))
 
 
 def describe_shape(shape: Shape) -> dict[str, Any]:

@@ -212,16 +212,79 @@ def test_perf_analyzer_s_report(tmp_path: Path) -> None:
     assert command[command.index("--measurement-interval") + 1] == "2000"
 
 
+def write_program(folder: Path, end: str = "exit 0") -> str:
+    """In the place of perf_analyzer: writes a report, then does ``end``."""
+    program = folder / "perf_analyzer"
+    text = f'#!/bin/sh\nfor last; do :; done\nprintf "%s" "{REPORT}" > "$last"\n{end}\n'
+    program.write_text(text, encoding="utf-8")
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    return str(program)
+
+
+@pytest.mark.parametrize(
+    ("report", "why"),
+    [
+        ("", "has no row"),
+        (REPORT.splitlines()[0] + "\n", "has no row"),
+        (REPORT.replace("p99 latency", "p98 latency"), "has no number for 'p99 latency'"),
+        (REPORT.replace(",281500", ""), "has no number for 'p99 latency'"),
+        (REPORT.replace("251.5", "n/a"), "has no number for 'Inferences/Second'"),
+    ],
+)
+def test_a_report_that_lacks_a_number(tmp_path: Path, report: str, why: str) -> None:
+    path = tmp_path / "report.csv"
+    path.write_text(report, encoding="utf-8")
+    with pytest.raises(ExportError, match=f"^perf_analyzer's report {why}$"):
+        read_report(path)
+
+
+@pytest.mark.parametrize("code", [0, 2])
+def test_an_unstable_measurement_is_said(tmp_path: Path, code: int) -> None:
+    program = write_program(tmp_path, f'echo "Failed to obtain stable measurement within 3 windows" >&2; exit {code}')
+    found = run_perf_analyzer(program, Load("host:1", 0.5, 64, 8.0), tmp_path)
+    assert (found["unstable"], found["exit_code"]) == (True, code)
+    rows = page_of({"triton large fp16": {"loads": [LOAD, found]}}).splitlines()
+    assert "| fp16 | 64 | 251.5 | 240.0 | 281.5 | perf_analyzer | **unstable** |" in rows
+    assert "| fp16 | 64 | 100.0 | 1.0 | 2.0 | perf_analyzer |  |" in rows
+
+
+def test_a_report_of_a_failed_program_is_not_taken(tmp_path: Path) -> None:
+    program = write_program(tmp_path, "echo no server >&2; exit 99")
+    with pytest.raises(ExportError, match=r"^perf_analyzer ended with exit code 99: no server$"):
+        run_perf_analyzer(program, Load("host:1", 0.5, 64, 8.0), tmp_path)
+
+
+def test_the_reasons_are_kept_where_no_engine_works(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr("benchmarks.gpu.OnnxEngine", fail)
+    monkeypatch.setattr(model, "torch_engine", fail)
+    found = engines_step(model, ("fp32",), "cpu", 1, 1.0)
+    assert found["engines"] == {}
+    assert found["failed"] == {"onnxruntime fp32": "out of memory", "pytorch fp32": "out of memory"}
+    assert "pytorch fp32 does not run: out of memory" in page_of({"engines large, 1 rows": found})
+
+
+def test_results_that_the_page_does_not_know_do_not_end_the_measurement(tmp_path: Path) -> None:
+    run = new_run(tmp_path, 60)
+    run.step("triton large fp16", lambda: {"loads": [{"concurrency": 64, "by": "perf_analyzer"}]})
+    page = (tmp_path / "gpu.md").read_text(encoding="utf-8")
+    assert "| fp16 | 64 | not measured | not measured | not measured | perf_analyzer |  |" in page
+    run.step("gate large fp16", lambda: {"gate": {}})
+    run.step("triton large tf32", lambda: {"loads": [LOAD]})
+    content = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))
+    assert list(content["steps"]) == ["triton large fp16", "gate large fp16", "triton large tf32"]
+
+
 def test_perf_analyzer_is_run(tmp_path: Path) -> None:
     """A program in its place: it is given one utterance with its number of samples."""
-    program = tmp_path / "perf_analyzer"
-    program.write_text(f'#!/bin/sh\nfor last; do :; done\nprintf "%s" "{REPORT}" > "$last"\n', encoding="utf-8")
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    found = run_perf_analyzer(str(program), Load("host:1", 0.5, 64, 8.0), tmp_path)
+    found = run_perf_analyzer(write_program(tmp_path), Load("host:1", 0.5, 64, 8.0), tmp_path)
     assert (found["by"], found["concurrency"], found["utterances_per_second"]) == ("perf_analyzer", 64, 251.5)
+    assert (found["unstable"], found["exit_code"]) == (False, 0)
     (tensors,) = json.loads((tmp_path / "input.json").read_text(encoding="utf-8"))["data"]
     assert (tensors["AUDIO"]["shape"], tensors["NUM_SAMPLES"]["shape"]) == ([8000], [1])
-    with pytest.raises(ExportError, match=r"^perf_analyzer: "):
+    with pytest.raises(ExportError, match=r"^perf_analyzer ended with exit code 1: "):
         run_perf_analyzer("/bin/false", Load("host:1", 0.5, 1, 8.0), tmp_path)
 
 

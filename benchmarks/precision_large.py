@@ -26,6 +26,7 @@ from scripts.command import run
 from scripts.repository import EXPORTED, ROOT, SHROTA
 from shrota_export.errors import GateError
 from shrota_export.paths import MANIFEST, MODEL
+from shrota_export.precision.graphs import weights_files
 from shrota_export.random_checkpoint import Shape, make_config
 
 PRECISIONS = ("fp16", "bf16", "int8")
@@ -99,7 +100,7 @@ def convert(folder: Path, speech: Path, precision: str) -> Result:
     done = call("export", "precision", source, "--to", precision, "--manifest", speech, "--output", output)
     content = json.loads(output.with_suffix(".json").read_text(encoding="utf-8"))
     size = f"{_bytes(output) / 1e9:.2f} GB{_weights(output)}"
-    for path in folder.glob(f"{precision}.onnx*"):
+    for path in _files(output):
         path.unlink()
     return Result(
         f"Precision: {precision}",
@@ -135,7 +136,7 @@ def _weights(graph: Path) -> str:
 
 
 def _files(graph: Path) -> list[Path]:
-    return [graph, *graph.parent.glob(f"{graph.stem}.*onnx.data"), *graph.parent.glob(f"{graph.name}.data")]
+    return [graph, *weights_files(graph)]
 
 
 @click.command()

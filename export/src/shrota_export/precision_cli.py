@@ -154,13 +154,22 @@ def precision_command(
     """
     from shrota_export.gate import Thresholds, open_subject, read_speech  # noqa: PLC0415
     from shrota_export.precision.graphs import load_graph  # noqa: PLC0415
-    from shrota_export.precision.install import install, make, repository_of, source_of, write  # noqa: PLC0415
+    from shrota_export.precision.install import (  # noqa: PLC0415
+        check_output,
+        install,
+        make,
+        repository_of,
+        source_of,
+        write,
+    )
     from shrota_export.precision.kinds import Precision  # noqa: PLC0415
 
     precision = Precision(target)
     thresholds = Thresholds.of(precision).changed(settings)
     if output is None:
         repository_of(graph)
+    else:
+        check_output(output)
     path = source_of(graph)
     reference = open_subject(path)
     speech = read_speech(manifest, reference)

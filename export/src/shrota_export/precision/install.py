@@ -15,6 +15,7 @@ import onnx
 
 from shrota_export.errors import GateError, RepositoryError
 from shrota_export.gate import Report, Spoken, Subject, Thresholds, check, open_subject
+from shrota_export.gate.speech import fingerprint as fingerprint_speech
 from shrota_export.gate.subject import make_subject
 from shrota_export.manifest import count_nodes, describe_file, now, read_manifest, write_json
 from shrota_export.paths import FLOAT32_MODEL, MANIFEST, MODEL
@@ -38,12 +39,14 @@ class Made:
     Attributes:
         graph: the graph.
         report: the gate's.
+        speech: SHA-256 of the speech that it ran on.
         unsafe: nodes that stayed float32 because of their range, with the largest magnitude at them.
         found: what the search added; None if none was needed.
     """
 
     graph: onnx.ModelProto
     report: Report
+    speech: str
     unsafe: dict[str, float]
     found: Found | None
     margin: float
@@ -67,6 +70,7 @@ class Made:
                 else {"layers": self.found.layers, "nodes": self.found.nodes, "trials": self.found.trials},
             },
             "gate": self.report.as_dict(),
+            "speech": self.speech,
             "date": now(),
         }
 
@@ -119,7 +123,7 @@ def make(
                 graph, candidate = subject(found.nodes)
                 report = check(candidate, reference, speech, thresholds)
     report.raise_for_failures()
-    return Made(graph, report, unsafe, found, margin)
+    return Made(graph, report, fingerprint_speech(speech), unsafe, found, margin)
 
 
 def check_output(output: Path) -> None:

@@ -150,7 +150,8 @@ def precision_command(
     """Converts the float32 GRAPH, compares the result with it on speech, and installs it if it passes.
 
     fp16 and bf16 for GPUs: matrix products and convolutions in half precision, all that is delicate in float32. int8
-    for processors: matrix products in 8 bits. fp32 puts the float32 graph back.
+    for processors: matrix products, and convolutions of the feature extractor, in 8 bits. fp32 puts the float32 graph
+    back.
     """
     from shrota_export.gate import Thresholds, open_subject, read_speech  # noqa: PLC0415
     from shrota_export.precision.graphs import load_graph  # noqa: PLC0415

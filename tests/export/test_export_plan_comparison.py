@@ -14,7 +14,7 @@ from onnx import TensorProto
 from shrota_client.gpu import Gpu
 from shrota_export.cli import export
 from shrota_export.errors import GateError, PlanError
-from shrota_export.gate import Thresholds, cases
+from shrota_export.gate import Thresholds, cases, check
 from shrota_export.paths import FLOAT32_MODEL, MODEL, PLAN_DESCRIPTION
 from shrota_export.precision import graphs
 from shrota_export.precision.kinds import Precision as GraphPrecision
@@ -169,7 +169,6 @@ def test_where_the_plan_cannot_run_its_graph_is_judged(
 def gate(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the candidates that the plan's comparison has judged. Windows are short."""
     judged: list[str] = []
-    check = comparison.check
 
     def counted(candidate: Any, *arguments: Any) -> Any:
         judged.append(candidate.name)

@@ -6,7 +6,8 @@ For the bundled checkpoint and for one of IndicWav2Vec-Hindi's architecture with
 of the provider), float16 and bfloat16 graphs through the gate against PyTorch in float32 on the same GPU; then, of the
 large one, time of a run by turns (PyTorch and ONNX Runtime, tensors on the GPU) and throughput and latency of
 `acoustic_onnx` on Triton under perf_analyzer, whose requests the dynamic batcher joins. The bar: float16 through Triton
-at least 1.7 times tf32.
+at least 1.7 times tf32. It is judged for the published shape on CUDA only, and the page's head has
+the options and the shape.
 
 It needs no network. ``OUTPUT.json`` is written after each step, ``OUTPUT.md`` with it; a step for which too little of
 ``--seconds`` is left is named as left out, and one that fails with its error. What to install is in
@@ -23,10 +24,11 @@ from typing import Any
 import click
 import torch
 
+from benchmarks.command_line import command_line
 from benchmarks.gpu_engines import CPU_MODES, MODES, OnnxEngine, as_engine, batch_of, graph_precision, time_by_turns
 from benchmarks.gpu_model import Model
 from benchmarks.gpu_page import markdown
-from benchmarks.gpu_run import LEAST_S, Run
+from benchmarks.gpu_run import LEAST_S, LIKE, Run, describe_shape
 from benchmarks.gpu_triton import Load, check_provider, make_repository, run_perf_analyzer, run_threads, served
 from benchmarks.progress import say
 from scripts.command import run
@@ -48,23 +50,30 @@ LOAD_S = 8.0
 def gate_step(model: Model, mode: str, device: str) -> dict[str, Any]:
     """ONNX Runtime on the device against PyTorch in float32 there."""
     reference = model.subject(f"PyTorch, fp32, {device}", as_engine(model.torch_engine("fp32", device)), Precision.FP32)
-    engine = OnnxEngine(model.graph_that_runs(mode, device), mode, device)
+    graph, note = model.graph_that_runs(mode, device)
+    engine = OnnxEngine(graph, mode, device)
     precision = graph_precision(mode)
     candidate = model.subject(f"{model.name}, {mode}", as_engine(engine), precision)
     # tf32 has as many bits of mantissa as float16
     thresholds = Thresholds.of(Precision.FP16 if mode == "tf32" else precision)
     report = check(candidate, reference, model.speech(), thresholds, explain=False)
     say("\n".join(report.lines()))
-    return {"gate": report.as_dict(), "notes": model.notes}
+    return {"gate": report.as_dict(), "note": note}
 
 
 def engines_step(model: Model, modes: tuple[str, ...], device: str, rows: int, seconds: float) -> dict[str, Any]:
     """Time of a run, all engines by turns."""
     engines: dict[str, Any] = {}
     failed = {}
+    notes: dict[str, str | None] = {}
+
+    def open_graph(mode: str) -> OnnxEngine:
+        graph, notes[f"onnxruntime {mode}"] = model.graph_that_runs(mode, device)
+        return OnnxEngine(graph, mode, device)
+
     for mode in modes:
         makers: dict[str, Callable[[], Any]] = {
-            f"onnxruntime {mode}": lambda mode=mode: OnnxEngine(model.graph_that_runs(mode, device), mode, device),  # type: ignore[misc]
+            f"onnxruntime {mode}": lambda mode=mode: open_graph(mode),  # type: ignore[misc]
             f"pytorch {mode}": lambda mode=mode: model.torch_engine(mode, device, "sdpa"),  # type: ignore[misc]
         }
         for name, make in makers.items():
@@ -80,7 +89,7 @@ def engines_step(model: Model, modes: tuple[str, ...], device: str, rows: int, s
     return {
         "rows": rows,
         "seconds_of_audio": seconds,
-        "engines": {name: found.as_dict() for name, found in timed.items()},
+        "engines": {name: {**found.as_dict(), "note": notes.get(name)} for name, found in timed.items()},
         "failed": failed,
     }
 
@@ -88,7 +97,7 @@ def engines_step(model: Model, modes: tuple[str, ...], device: str, rows: int, s
 def triton_step(model: Model, mode: str, order: "Order", folder: Path, left_s: float) -> dict[str, Any]:
     """The embedded server under load."""
     repository = folder / f"repository-{mode}"
-    graph = model.graph_that_runs(mode, order.device)
+    graph, note = model.graph_that_runs(mode, order.device)
     make_repository(repository, graph, mode, len(model.vocabulary.tokens), order.instances)
     log = order.output.with_name(f"{order.output.name}-triton-{mode}.log")
     loads = []
@@ -104,7 +113,12 @@ def triton_step(model: Model, mode: str, order: "Order", folder: Path, left_s: f
                     say(f"  {error}; measured with threads instead")
             loads.append(run_threads(load))
     shutil.rmtree(repository)
-    return {"seconds_of_audio": order.seconds_of_audio, "instances": order.instances, "loads": loads}
+    return {
+        "seconds_of_audio": order.seconds_of_audio,
+        "instances": order.instances,
+        "loads": loads,
+        "note": note,
+    }
 
 
 class Order:
@@ -121,9 +135,9 @@ class Order:
         self.shape = Shape(options["layers"], options["hidden_size"], None, options["heads"], options["conv_dim"])
 
 
-def measure(order: Order, limit_s: float, speech: Path) -> dict[str, Any]:
+def measure(order: Order, limit_s: float, speech: Path, command: str) -> dict[str, Any]:
     """All steps, those first that the bar needs."""
-    work = Run(order.output, order.device, limit_s)
+    work = Run(order.output, order.device, limit_s, command, describe_shape(order.shape))
     modes = MODES if order.device == "cuda" else CPU_MODES
     first = [mode for mode in modes if mode in {"tf32", "fp16"}]
     later = [mode for mode in modes if mode not in first]
@@ -133,7 +147,7 @@ def measure(order: Order, limit_s: float, speech: Path) -> dict[str, Any]:
 
         def load(which: str) -> dict[str, Any]:
             if which == "large":
-                write_random_checkpoint(folder / "random", "indicwav2vec-hindi", order.shape, seed=0)
+                write_random_checkpoint(folder / "random", LIKE, order.shape, seed=0)
             checkpoint = find_checkpoint(str(BUNDLED if which == "bundled" else folder / "random"))
             models[which] = Model(which, checkpoint, folder, speech)
             models[which].graph(Precision.FP32)
@@ -188,7 +202,8 @@ def main(*, seconds: float, manifest: Path, batches: str, concurrency: str, **op
     if options["device"] == "cuda" and not torch.cuda.is_available():
         raise ExportError("there is no GPU here that PyTorch can use; --device cpu tries the script without one")
     order = Order(batches=_counts(batches), concurrencies=_counts(concurrency), **options)
-    results = measure(order, seconds, manifest)
+    command = command_line("benchmarks.gpu", click.get_current_context())
+    results = measure(order, seconds, manifest, command)
     print(markdown(results))
 
 

@@ -159,7 +159,9 @@ def batch_of(rows: int, seconds: float) -> tuple[Floats, Ints]:
 
 
 def time_by_turns(engines: dict[str, Any], batch: tuple[Floats, Ints], limit_s: float) -> dict[str, Timed]:
-    """Runs all engines in turn, after two runs each, until the time is over (three rounds at least)."""
+    """Runs all engines in turn, after two runs each, until the time is over (three rounds at least); {} of none."""
+    if not engines:
+        return {}
     prepared = {name: engine.prepare(*batch) for name, engine in engines.items()}
     times: dict[str, list[float]] = {name: [] for name in prepared}
     for run, wait in prepared.values():

@@ -1,8 +1,11 @@
 """The models of :mod:`benchmarks.gpu`: one checkpoint, as PyTorch runs it, and as a graph in each precision."""
 
 import copy
+import re
 from pathlib import Path
 from typing import Any
+
+from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoKernelError
 
 from benchmarks.gpu_engines import OnnxEngine, TorchEngine, batch_of, graph_precision
 from shrota_export.checkpoint import Checkpoint
@@ -15,6 +18,10 @@ from shrota_export.precision.graphs import load_graph, save_graph
 from shrota_export.precision.kinds import Precision
 from shrota_export.precision.ranges import measure_ranges
 from shrota_export.vocabulary import read_vocabulary
+
+CONVOLUTION = re.compile(r"implementation for Conv\(|running Conv node")
+"""In the message of ONNX Runtime, which also names the node, the kind that has no kernel."""
+FLOAT32_CONVOLUTIONS = "convolutions in float32: this provider has none in bfloat16"
 
 
 class Model:
@@ -29,7 +36,6 @@ class Model:
         self._module = AcousticEngine(model, normalize=bool(load_feature_extractor(checkpoint).do_normalize)).eval()
         self._rate = checkpoint.sample_rate
         self._ranges: dict[str, float] | None = None
-        self.notes: list[str] = []
 
     def torch_engine(self, mode: str, device: str, attention: str = "eager") -> TorchEngine:
         """A copy on the device."""
@@ -56,19 +62,26 @@ class Model:
         save_graph(model, path, f"{path.name}.data")
         return path
 
-    def graph_that_runs(self, mode: str, device: str) -> Path:
-        """As :meth:`graph`; where the provider has no bfloat16 convolution, with float32 ones."""
+    def graph_that_runs(self, mode: str, device: str) -> tuple[Path, str | None]:
+        """As :meth:`graph`; where the provider has no bfloat16 convolution, with float32 ones.
+
+        Returns:
+            The file, and how the graph differs from what the mode's name says; None if it does not.
+
+        Raises:
+            Exception: whatever else ONNX Runtime says of the bfloat16 graph.
+        """
         precision = graph_precision(mode)
         path = self.graph(precision)
         if precision is not Precision.BF16:
-            return path
+            return path, None
         try:
             OnnxEngine(path, mode, device)(*batch_of(1, 1.0))
-        except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no base class but Exception
-            note = f"bf16 with float32 convolutions: {' '.join(str(error).split())[:160]}"
-            self.notes += [] if note in self.notes else [note]
-            return self.graph(precision, float32_convolutions=True)
-        return path
+        except NoKernelError as error:
+            if not CONVOLUTION.search(str(error)):
+                raise
+            return self.graph(precision, float32_convolutions=True), FLOAT32_CONVOLUTIONS
+        return path, None
 
     def speech(self) -> list[Spoken]:
         """All utterances of the manifest."""

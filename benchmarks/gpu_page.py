@@ -9,7 +9,8 @@ BAR = 1.7
 def best_throughput(results: dict[str, Any], mode: str) -> float | None:
     """Utterances a second through Triton at the best concurrency."""
     loads = results["steps"].get(f"triton large {mode}", {}).get("loads", [])
-    return max((load["utterances_per_second"] for load in loads), default=None)
+    found = [load["utterances_per_second"] for load in loads if load.get("utterances_per_second") is not None]
+    return max(found, default=None)
 
 
 def markdown(results: dict[str, Any]) -> str:
@@ -19,8 +20,8 @@ def markdown(results: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
     where = f"{gpu['name']}, driver {gpu['driver']}" if gpu else "no GPU"
     head = (
-        f"`python -m benchmarks.gpu`; {where}, CUDA {machine['cuda']}; {machine['processor']}; {results['date']}; "
-        f"python {machine['python']}, {versions}"
+        f"`{results['command']}`; {_shape(results['shape'])}; {where}, CUDA {machine['cuda']}; "
+        f"{machine['processor']}; {results['date']}; python {machine['python']}, {versions}"
     )
     lines = [
         "# Precision on a GPU",
@@ -29,24 +30,20 @@ def markdown(results: dict[str, Any]) -> str:
         "",
         "## The gate",
         "",
-        "| graph | verdict | mean | largest | best token changes, % | largest from itself alone | word error rate |",
-        "|---|---|---|---|---|---|---|",
+        "| graph | verdict | mean | largest | best token changes, % | largest from itself | word error rate | note |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, step in results["steps"].items():
         if "gate" in step:
-            lines.append(_gate_row(name.removeprefix("gate "), step["gate"]))
-    lines += ["", "## Through Triton", "", "| precision | in flight | utterances / s | p50, ms | p99, ms | by |"]
-    lines.append("|---|---|---|---|---|---|")
+            lines.append(_gate_row(name.removeprefix("gate "), step))
+    lines += ["", "## Through Triton", "", "| precision | in flight | utterances / s | p50, ms | p99, ms | by | note |"]
+    lines.append("|---|---|---|---|---|---|---|")
     for name, step in results["steps"].items():
         for load in step.get("loads", []):
-            lines.append(
-                f"| {name.removeprefix('triton large ')} | {load['concurrency']} | {load['utterances_per_second']:.1f} "
-                f"| {load['p50_ms']:.1f} | {load['p99_ms']:.1f} | {load['by']} |"
-            )
+            lines.append(_load_row(name.removeprefix("triton large "), load, step.get("note")))
     fast, slow = best_throughput(results, "fp16"), best_throughput(results, "tf32")
     if fast and slow:
-        verdict = "met" if fast / slow >= BAR else "**not met**"
-        lines += ["", f"fp16 over tf32: {fast / slow:.2f}; bar: at least {BAR}, {verdict}."]
+        lines += ["", f"fp16 over tf32: {fast / slow:.2f}; bar: {_verdict(results, fast / slow)}."]
     for step in results["steps"].values():
         if "engines" in step:
             lines += _engine_table(step)
@@ -56,7 +53,32 @@ def markdown(results: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _gate_row(name: str, report: dict[str, Any]) -> str:
+def _shape(shape: dict[str, Any]) -> str:
+    which = "the published shape" if shape["is_published"] else "**not the published shape**"
+    return (
+        f"large model: {shape['num_hidden_layers']} layers of width {shape['hidden_size']}, "
+        f"{shape['num_attention_heads']} heads, convolutions of width {max(shape['conv_dim'])} ({which})"
+    )
+
+
+def _verdict(results: dict[str, Any], ratio: float) -> str:
+    """The bar is about the published shape on a GPU, and says nothing of a trial."""
+    if results["device"] != "cuda":
+        return "not judged, it is for CUDA"
+    if not results["shape"]["is_published"]:
+        return "not judged, it is for the published shape"
+    return f"at least {BAR}, {'met' if ratio >= BAR else '**not met**'}"
+
+
+def _load_row(name: str, load: dict[str, Any], note: str | None) -> str:
+    numbers = (load.get(key) for key in ("utterances_per_second", "p50_ms", "p99_ms"))
+    shown = " | ".join("not measured" if number is None else f"{number:.1f}" for number in numbers)
+    notes = "; ".join(text for text in (note, "**unstable**" if load.get("unstable") else None) if text)
+    return f"| {name} | {load.get('concurrency')} | {shown} | {load.get('by')} | {notes} |"
+
+
+def _gate_row(name: str, step: dict[str, Any]) -> str:
+    report = step["gate"]
     alone = report["from_reference"]["alone"]
     elsewhere = max(_or_infinity(found["largest"]) for found in report["from_itself_alone"].values())
     rate = "not judged"
@@ -67,7 +89,7 @@ def _gate_row(name: str, report: dict[str, Any]) -> str:
     mean, largest = _or_infinity(alone["mean"]), _or_infinity(alone["largest"])
     return (
         f"| {name} | {verdict} | {mean:.2g} | {largest:.2g} | {100 * alone['changed_frames']:.3f} "
-        f"| {elsewhere:.2g} | {rate} |"
+        f"| {elsewhere:.2g} | {rate} | {step.get('note') or ''} |"
     )
 
 
@@ -76,11 +98,12 @@ def _engine_table(step: dict[str, Any]) -> list[str]:
         "",
         f"## One run of {step['rows']} rows of {step['seconds_of_audio']:g} s, on the device",
         "",
-        "| engine | median, ms | least, ms | utterances / s |",
-        "|---|---|---|---|",
+        "| engine | median, ms | least, ms | utterances / s | note |",
+        "|---|---|---|---|---|",
     ]
     lines += [
-        f"| {name} | {found['median_ms']:.2f} | {found['least_ms']:.2f} | {found['utterances_per_second']:.1f} |"
+        f"| {name} | {found['median_ms']:.2f} | {found['least_ms']:.2f} | {found['utterances_per_second']:.1f} "
+        f"| {found.get('note') or ''} |"
         for name, found in step["engines"].items()
     ]
     return [*lines, *(f"\n{name} does not run: {why}" for name, why in step["failed"].items())]

@@ -16,20 +16,38 @@ from benchmarks.machine import processor
 from benchmarks.progress import say
 from shrota_client.gpu import find_gpu
 from shrota_export.manifest import now
+from shrota_export.random_checkpoint import Shape, make_config
 
 LIBRARIES = ("torch", "transformers", "onnx", "onnxruntime-gpu", "onnxruntime", "nvidia-pytriton", "numpy")
+LIKE = "indicwav2vec-hindi"
+"""The architecture of the large model."""
 LEAST_S = 15
 """A step is not begun with less left."""
 
 
 class Run:
-    """The steps, their results, and the time that is left."""
+    """The steps, their results, and the time that is left.
 
-    def __init__(self, output: Path, device: str, limit_s: float) -> None:
+    Args:
+        output: files are written to ``OUTPUT.json`` and ``OUTPUT.md``.
+        device: "cuda" or "cpu".
+        limit_s: seconds for all steps.
+        command: the command line, for the page's head.
+        shape: of the large model, see :func:`describe_shape`.
+    """
+
+    def __init__(self, output: Path, device: str, limit_s: float, command: str, shape: dict[str, Any]) -> None:
         self.device = device
         self._output = output
         self._end = time.monotonic() + limit_s
-        self.results: dict[str, Any] = {"date": now(), "machine": describe_machine(), "device": device, "steps": {}}
+        self.results: dict[str, Any] = {
+            "date": now(),
+            "command": command,
+            "shape": shape,
+            "machine": describe_machine(),
+            "device": device,
+            "steps": {},
+        }
 
     @property
     def left_s(self) -> float:
@@ -56,12 +74,27 @@ class Run:
         return found
 
     def write(self) -> None:
-        """Both files, whole."""
+        """Both files, each whole. A page that cannot be made does not end the measurement."""
         self._output.parent.mkdir(parents=True, exist_ok=True)
-        for suffix, text in ((".json", json.dumps(self.results, indent=1) + "\n"), (".md", markdown(self.results))):
-            staged = self._output.with_suffix(f"{suffix}.part")
-            staged.write_text(text, encoding="utf-8")
-            staged.replace(self._output.with_suffix(suffix))
+        self._replace(".json", json.dumps(self.results, indent=1) + "\n")
+        try:
+            page = markdown(self.results)
+        except Exception as error:  # noqa: BLE001 - of one step's results; the other steps still count
+            say(f"  no page: {error!r}")
+            return
+        self._replace(".md", page)
+
+    def _replace(self, suffix: str, text: str) -> None:
+        staged = self._output.with_suffix(f"{suffix}.part")
+        staged.write_text(text, encoding="utf-8")
+        staged.replace(self._output.with_suffix(suffix))
+
+
+def describe_shape(shape: Shape) -> dict[str, Any]:
+    """Of the large model, in numbers, and whether it is the published one."""
+    config, published = make_config(LIKE, shape), make_config(LIKE, Shape())
+    names = ("num_hidden_layers", "hidden_size", "num_attention_heads", "conv_dim")
+    return {**{name: config[name] for name in names}, "is_published": config == published}
 
 
 def describe_machine() -> dict[str, Any]:

@@ -24,6 +24,8 @@ ENGINE = "acoustic_onnx"
 TRIALS = 3
 CSV = {"Inferences/Second": "utterances_per_second", "p50 latency": "p50_ms", "p99 latency": "p99_ms"}
 """Columns of perf_analyzer's report; its latencies are in microseconds."""
+UNSTABLE = "Failed to obtain stable measurement"
+"""In what perf_analyzer says, where its windows differ too much; it may end with an exit code for that."""
 
 
 def make_repository(folder: Path, graph: Path, mode: str, vocabulary_size: int, instances: int) -> Path:
@@ -44,18 +46,20 @@ def make_repository(folder: Path, graph: Path, mode: str, vocabulary_size: int, 
 
 
 def served(repository: Path, log: Path, timeout_s: float) -> TritonServer:
-    """The embedded server, to be entered."""
+    """The embedded server, to be entered; the log of an earlier one is removed."""
+    log.unlink(missing_ok=True)
     return TritonServer(repository, models=[ENGINE], log_path=log, ready_timeout_s=timeout_s)
 
 
 def check_provider(log: Path, device: str) -> None:
-    """Raises :class:`ExportError` unless the engine, as the server's log has it, runs on the device."""
+    """Raises :class:`ExportError` unless all instances of the engine, as the server's log has it, run on the device."""
     wanted = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}[device]
     lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if ENGINE in line]
     said = [line for line in lines if "ExecutionProvider" in line]
-    if not any(wanted in line for line in said):
-        last = " ".join(said[-1].split())[:300] if said else "nothing of its provider in the log"
-        raise ExportError(f"{ENGINE} does not run on the {device}: {last}")
+    others = [line for line in said if wanted not in line]
+    if others or not said:
+        why = " ".join(others[-1].split())[:300] if others else "nothing of its provider in the log"
+        raise ExportError(f"{ENGINE} does not run on the {device}: {why}")
 
 
 def write_input(path: Path, seconds: float) -> None:
@@ -106,8 +110,11 @@ def perf_analyzer_command(program: str, load: Load, data: Path, report: Path) ->
 def run_perf_analyzer(program: str, load: Load, folder: Path) -> dict[str, Any]:
     """The load by NVIDIA's program.
 
+    Returns:
+        With ``unstable`` where its windows differ by more than the stability percentage.
+
     Raises:
-        ExportError: it failed; the end of what it said.
+        ExportError: it failed, or its report lacks a number; the end of what it said.
     """
     data, report = folder / "input.json", folder / f"report-{load.concurrency}.csv"
     report.unlink(missing_ok=True)
@@ -117,20 +124,36 @@ def run_perf_analyzer(program: str, load: Load, folder: Path) -> dict[str, Any]:
         done = subprocess.run(command, capture_output=True, text=True, timeout=2 * load.limit_s + 30, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ExportError(f"perf_analyzer: {error}") from error
-    if not report.is_file():
-        raise ExportError(f"perf_analyzer: {' '.join((done.stdout + done.stderr).split())[-300:]}")
-    return {"by": "perf_analyzer", "concurrency": load.concurrency, **read_report(report)}
+    said = " ".join((done.stdout + done.stderr).split())
+    unstable = UNSTABLE in said
+    if not report.is_file() or (done.returncode and not unstable):
+        raise ExportError(f"perf_analyzer ended with exit code {done.returncode}: {said[-300:]}")
+    return {
+        "by": "perf_analyzer",
+        "concurrency": load.concurrency,
+        **read_report(report),
+        "unstable": unstable,
+        "exit_code": done.returncode,
+    }
 
 
 def read_report(path: Path) -> dict[str, float]:
-    """Throughput in utterances a second, latencies in milliseconds."""
+    """Throughput in utterances a second, latencies in milliseconds.
+
+    Raises:
+        ExportError: a column or its number is missing.
+    """
     with path.open(encoding="utf-8", newline="") as file:
-        row = next(iter(csv.DictReader(file)))
-    return {
-        name: float(row[column]) / (1000 if name.endswith("_ms") else 1)
-        for column, name in CSV.items()
-        if column in row
-    }
+        row = next(iter(csv.DictReader(file)), None)
+    if row is None:
+        raise ExportError("perf_analyzer's report has no row")
+    found = {}
+    for column, name in CSV.items():
+        try:
+            found[name] = float(row[column]) / (1000 if name.endswith("_ms") else 1)
+        except (KeyError, TypeError, ValueError):  # no such column; a row that ends before it; no number
+            raise ExportError(f"perf_analyzer's report has no number for {column!r}") from None
+    return found
 
 
 def run_threads(load: Load) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from typing import Any
 
 import click
 
+from benchmarks.command_line import command_line
 from benchmarks.machine import Machine
 from benchmarks.progress import say
 from benchmarks.result import Figure, Result
@@ -25,6 +26,8 @@ from scripts.command import run
 from scripts.repository import EXPORTED, ROOT, SHROTA
 from shrota_export.errors import GateError
 from shrota_export.paths import MANIFEST, MODEL
+from shrota_export.precision.graphs import weights_files
+from shrota_export.random_checkpoint import Shape, make_config
 
 PRECISIONS = ("fp16", "bf16", "int8")
 LONGEST_S = 10
@@ -97,7 +100,7 @@ def convert(folder: Path, speech: Path, precision: str) -> Result:
     done = call("export", "precision", source, "--to", precision, "--manifest", speech, "--output", output)
     content = json.loads(output.with_suffix(".json").read_text(encoding="utf-8"))
     size = f"{_bytes(output) / 1e9:.2f} GB{_weights(output)}"
-    for path in folder.glob(f"{precision}.onnx*"):
+    for path in _files(output):
         path.unlink()
     return Result(
         f"Precision: {precision}",
@@ -133,7 +136,7 @@ def _weights(graph: Path) -> str:
 
 
 def _files(graph: Path) -> list[Path]:
-    return [graph, *graph.parent.glob(f"{graph.stem}.*onnx.data"), *graph.parent.glob(f"{graph.name}.data")]
+    return [graph, *weights_files(graph)]
 
 
 @click.command()
@@ -155,13 +158,20 @@ def main(*, layers: int | None, precisions: tuple[str, ...], output: Path | None
             print(results[-1].markdown(), flush=True)
     if output is not None:
         machine = Machine.here()
-        command = " ".join(["python -m benchmarks.precision_large", *(f"--layers {layers}" for _ in [0] if layers)])
-        head = f"`{command}`; {machine.line()}"
+        command = command_line("benchmarks.precision_large", click.get_current_context())
+        config = make_config("indicwav2vec-hindi", Shape(layers))
+        shape = {name: config[name] for name in ("num_hidden_layers", "hidden_size")}
+        head = f"`{command}`; layers: {shape['num_hidden_layers']}; {machine.line()}"
         text = "\n\n".join(result.markdown() for result in results)
         output.with_suffix(".md").write_text(
             f"# Precision of the large architecture, on a CPU\n\n{head}\n\n{text}\n", encoding="utf-8"
         )
-        content = {"machine": asdict(machine), "results": [asdict(result) for result in results]}
+        content = {
+            "command": command,
+            "shape": shape,
+            "machine": asdict(machine),
+            "results": [asdict(result) for result in results],
+        }
         output.with_suffix(".json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 SHROTA = Path(sys.executable).with_name("shrota")
-EXPORTED = ("*.onnx", "*.onnx.data", "*.plan", "*.json", "lm.*", "__pycache__")
+EXPORTED = ("*.onnx", "*.onnx.data", "*.onnx.*.data", "*.plan", "*.json", "lm.*", "__pycache__")
 
 
 def shrota(*arguments: str) -> None:

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoKernelError
 
 from benchmarks.gpu import Order, engines_step, gate_step, main, triton_step
-from benchmarks.gpu_engines import cuda_options, graph_precision
-from benchmarks.gpu_model import Model
+from benchmarks.gpu_engines import OnnxEngine, cuda_options, graph_precision
+from benchmarks.gpu_model import FLOAT32_CONVOLUTIONS, Model
 from benchmarks.gpu_page import markdown
-from benchmarks.gpu_run import Run
+from benchmarks.gpu_run import Run, describe_shape
 from benchmarks.gpu_triton import (
     Load,
     check_provider,
@@ -21,6 +22,7 @@ from benchmarks.gpu_triton import (
     perf_analyzer_command,
     read_report,
     run_perf_analyzer,
+    served,
 )
 from shrota_export.checkpoint import find_checkpoint
 from shrota_export.configuration import read_configuration
@@ -28,11 +30,13 @@ from shrota_export.engines import make_batch
 from shrota_export.errors import ExportError
 from shrota_export.gate import cases
 from shrota_export.precision.kinds import Precision
+from shrota_export.random_checkpoint import Shape
 from shrota_testing.checkpoints import TOKENS, make_audio, write_checkpoint
 
 REPORT = """Concurrency,Inferences/Second,Client Send,Server Queue,p50 latency,p90 latency,p95 latency,p99 latency
 64,251.5,12,99000,240000,260000,270000,281500
 """
+LOAD = {"concurrency": 64, "utterances_per_second": 100.0, "p50_ms": 1.0, "p99_ms": 2.0, "by": "perf_analyzer"}
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +74,12 @@ def order(output: Path, **changes: Any) -> Order:
     return Order(**{**usual, **changes})
 
 
+def page_of(steps: dict[str, Any], **changes: Any) -> str:
+    machine: dict[str, Any] = {"gpu": None, "cuda": None, "processor": "one", "python": "3.12", "versions": {}}
+    content = {"command": "python -m benchmarks.gpu", "shape": describe_shape(Shape()), "device": "cuda"}
+    return markdown({"date": "today", "machine": machine, "steps": steps, **content, **changes})
+
+
 def test_pytorch_in_half_precision_is_near_float32(model: Model) -> None:
     """Also with offset and noise in the audio: its normalisation stays float32."""
     batch = make_batch([make_audio(16000), make_audio(9000, 1)])
@@ -90,6 +100,49 @@ def test_the_gate_judges_what_the_device_gives(model: Model) -> None:
     found = gate_step(model, "fp16", "cpu")["gate"]
     assert found["passed"] is True
     assert found["reference"] == "PyTorch, fp32, cpu"
+
+
+def refuse_bfloat16(monkeypatch: pytest.MonkeyPatch, kind: str, error: type[Exception]) -> None:
+    """ONNX Runtime as on a GPU, where a kind of node has no bfloat16; what is left runs as float32 here."""
+    real = OnnxEngine
+
+    def open_engine(path: Path, mode: str, device: str) -> OnnxEngine:
+        if mode != "bf16":
+            return real(path, mode, device)
+        if "float32-convolutions" not in path.name:
+            raise error(
+                f"[ONNXRuntimeError] : 9 : Could not find an implementation for {kind}(11) node with name '/Conv'"
+            )
+        return real(path.with_name("large-fp32.onnx"), mode, device)
+
+    monkeypatch.setattr("benchmarks.gpu_model.OnnxEngine", open_engine)
+    monkeypatch.setattr("benchmarks.gpu.OnnxEngine", open_engine)
+
+
+def test_float32_convolutions_are_said_wherever_bf16_stands(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_bfloat16(monkeypatch, "Conv", NoKernelError)
+    path, note = model.graph_that_runs("bf16", "cpu")
+    assert (path.name, note) == ("large-bf16-float32-convolutions.onnx", FLOAT32_CONVOLUTIONS)
+    assert model.graph_that_runs("fp16", "cpu") == (model.graph(Precision.FP16), None)
+    steps = {
+        "gate large bf16": gate_step(model, "bf16", "cpu"),
+        "triton large bf16": {"loads": [LOAD], "note": note},
+        "engines large, 1 rows": engines_step(model, ("fp32", "bf16"), "cpu", 1, 1.0),
+    }
+    rows = [line for line in page_of(steps).splitlines() if line.startswith("|")]
+    assert [row for row in rows if row.endswith(f"| {FLOAT32_CONVOLUTIONS} |")] == [
+        row for row in rows if row.startswith(("| large bf16 |", "| bf16 |", "| onnxruntime bf16 |"))
+    ]
+    assert sum(FLOAT32_CONVOLUTIONS in row for row in rows) == 3
+
+
+@pytest.mark.parametrize(("kind", "error"), [("MatMul", NoKernelError), ("Conv", RuntimeError)])
+def test_another_failure_of_a_bf16_graph_is_no_reason_for_another_graph(
+    model: Model, monkeypatch: pytest.MonkeyPatch, kind: str, error: type[Exception]
+) -> None:
+    refuse_bfloat16(monkeypatch, kind, error)
+    with pytest.raises(error):
+        model.graph_that_runs("bf16", "cpu")
 
 
 def test_engines_by_turns(model: Model) -> None:
@@ -121,6 +174,34 @@ def test_load_through_triton(model: Model, tmp_path: Path) -> None:
         check_provider(tmp_path / "gpu-triton-fp32.log", "cuda")
 
 
+CUDA_LINE = "I1126 model.py:58] acoustic_onnx: onnxruntime 1.31.1, CUDAExecutionProvider, 8 threads\n"
+CPU_LINE = CUDA_LINE.replace("CUDA", "CPU")
+
+
+@pytest.mark.parametrize(
+    ("lines", "why"),
+    [
+        (CUDA_LINE + CPU_LINE, "acoustic_onnx: onnxruntime 1.31.1, CPUExecutionProvider, 8 threads"),
+        (CPU_LINE + CUDA_LINE, "acoustic_onnx: onnxruntime 1.31.1, CPUExecutionProvider, 8 threads"),
+        ("acoustic_onnx: ready\n", "nothing of its provider in the log"),
+    ],
+)
+def test_each_instance_must_run_on_the_device(tmp_path: Path, lines: str, why: str) -> None:
+    log = tmp_path / "log"
+    log.write_text(lines, encoding="utf-8")
+    with pytest.raises(ExportError, match=rf"^acoustic_onnx does not run on the cuda: .*{why}$"):
+        check_provider(log, "cuda")
+    log.write_text(CUDA_LINE + CUDA_LINE, encoding="utf-8")
+    check_provider(log, "cuda")
+
+
+def test_the_log_of_an_earlier_server_is_not_read(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text(CUDA_LINE, encoding="utf-8")
+    served(tmp_path, log, 1.0)
+    assert not log.exists()
+
+
 def test_perf_analyzer_s_report(tmp_path: Path) -> None:
     report = tmp_path / "report.csv"
     report.write_text(REPORT, encoding="utf-8")
@@ -131,24 +212,139 @@ def test_perf_analyzer_s_report(tmp_path: Path) -> None:
     assert command[command.index("--measurement-interval") + 1] == "2000"
 
 
+def write_program(folder: Path, end: str = "exit 0") -> str:
+    """In the place of perf_analyzer: writes a report, then does ``end``."""
+    program = folder / "perf_analyzer"
+    text = f'#!/bin/sh\nfor last; do :; done\nprintf "%s" "{REPORT}" > "$last"\n{end}\n'
+    program.write_text(text, encoding="utf-8")
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    return str(program)
+
+
+@pytest.mark.parametrize(
+    ("report", "why"),
+    [
+        ("", "has no row"),
+        (REPORT.splitlines()[0] + "\n", "has no row"),
+        (REPORT.replace("p99 latency", "p98 latency"), "has no number for 'p99 latency'"),
+        (REPORT.replace(",281500", ""), "has no number for 'p99 latency'"),
+        (REPORT.replace("251.5", "n/a"), "has no number for 'Inferences/Second'"),
+    ],
+)
+def test_a_report_that_lacks_a_number(tmp_path: Path, report: str, why: str) -> None:
+    path = tmp_path / "report.csv"
+    path.write_text(report, encoding="utf-8")
+    with pytest.raises(ExportError, match=f"^perf_analyzer's report {why}$"):
+        read_report(path)
+
+
+@pytest.mark.parametrize("code", [0, 2])
+def test_an_unstable_measurement_is_said(tmp_path: Path, code: int) -> None:
+    program = write_program(tmp_path, f'echo "Failed to obtain stable measurement within 3 windows" >&2; exit {code}')
+    found = run_perf_analyzer(program, Load("host:1", 0.5, 64, 8.0), tmp_path)
+    assert (found["unstable"], found["exit_code"]) == (True, code)
+    rows = page_of({"triton large fp16": {"loads": [LOAD, found]}}).splitlines()
+    assert "| fp16 | 64 | 251.5 | 240.0 | 281.5 | perf_analyzer | **unstable** |" in rows
+    assert "| fp16 | 64 | 100.0 | 1.0 | 2.0 | perf_analyzer |  |" in rows
+
+
+def test_a_report_of_a_failed_program_is_not_taken(tmp_path: Path) -> None:
+    program = write_program(tmp_path, "echo no server >&2; exit 99")
+    with pytest.raises(ExportError, match=r"^perf_analyzer ended with exit code 99: no server$"):
+        run_perf_analyzer(program, Load("host:1", 0.5, 64, 8.0), tmp_path)
+
+
+def test_the_reasons_are_kept_where_no_engine_works(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr("benchmarks.gpu.OnnxEngine", fail)
+    monkeypatch.setattr(model, "torch_engine", fail)
+    found = engines_step(model, ("fp32",), "cpu", 1, 1.0)
+    assert found["engines"] == {}
+    assert found["failed"] == {"onnxruntime fp32": "out of memory", "pytorch fp32": "out of memory"}
+    assert "pytorch fp32 does not run: out of memory" in page_of({"engines large, 1 rows": found})
+
+
+def test_results_that_the_page_does_not_know_do_not_end_the_measurement(tmp_path: Path) -> None:
+    run = new_run(tmp_path, 60)
+    run.step("triton large fp16", lambda: {"loads": [{"concurrency": 64, "by": "perf_analyzer"}]})
+    page = (tmp_path / "gpu.md").read_text(encoding="utf-8")
+    assert "| fp16 | 64 | not measured | not measured | not measured | perf_analyzer |  |" in page
+    run.step("gate large fp16", lambda: {"gate": {}})
+    run.step("triton large tf32", lambda: {"loads": [LOAD]})
+    content = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))
+    assert list(content["steps"]) == ["triton large fp16", "gate large fp16", "triton large tf32"]
+
+
 def test_perf_analyzer_is_run(tmp_path: Path) -> None:
     """A program in its place: it is given one utterance with its number of samples."""
-    program = tmp_path / "perf_analyzer"
-    program.write_text(f'#!/bin/sh\nfor last; do :; done\nprintf "%s" "{REPORT}" > "$last"\n', encoding="utf-8")
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    found = run_perf_analyzer(str(program), Load("host:1", 0.5, 64, 8.0), tmp_path)
+    found = run_perf_analyzer(write_program(tmp_path), Load("host:1", 0.5, 64, 8.0), tmp_path)
     assert (found["by"], found["concurrency"], found["utterances_per_second"]) == ("perf_analyzer", 64, 251.5)
+    assert (found["unstable"], found["exit_code"]) == (False, 0)
     (tensors,) = json.loads((tmp_path / "input.json").read_text(encoding="utf-8"))["data"]
     assert (tensors["AUDIO"]["shape"], tensors["NUM_SAMPLES"]["shape"]) == ([8000], [1])
-    with pytest.raises(ExportError, match=r"^perf_analyzer: "):
+    with pytest.raises(ExportError, match=r"^perf_analyzer ended with exit code 1: "):
         run_perf_analyzer("/bin/false", Load("host:1", 0.5, 1, 8.0), tmp_path)
 
 
+def new_run(folder: Path, limit_s: float) -> Run:
+    return Run(folder / "gpu", "cpu", limit_s, "python -m benchmarks.gpu", describe_shape(Shape()))
+
+
+@pytest.mark.parametrize(
+    ("device", "shape", "throughput", "bar"),
+    [
+        ("cuda", Shape(), 170.0, "fp16 over tf32: 1.70; bar: at least 1.7, met."),
+        ("cuda", Shape(layers=24, heads=16), 169.0, "fp16 over tf32: 1.69; bar: at least 1.7, **not met**."),
+        ("cuda", Shape(layers=1), 170.0, "fp16 over tf32: 1.70; bar: not judged, it is for the published shape."),
+        ("cpu", Shape(), 170.0, "fp16 over tf32: 1.70; bar: not judged, it is for CUDA."),
+    ],
+)
+def test_the_bar_is_for_the_published_shape_on_a_gpu(device: str, shape: Shape, throughput: float, bar: str) -> None:
+    steps = {
+        "triton large tf32": {"loads": [LOAD]},
+        "triton large fp16": {"loads": [{**LOAD, "utterances_per_second": throughput}]},
+    }
+    assert bar in page_of(steps, device=device, shape=describe_shape(shape)).splitlines()
+
+
+def test_a_trial_is_told_from_the_measurement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the options and the shape; folders of the machine are not in it."""
+
+    def step(run: Run, name: str, *_: object, **__: object) -> None:
+        run.results["steps"][name] = {}
+        run.write()
+
+    monkeypatch.setattr(Run, "step", step)
+    output = tmp_path / "page" / "gpu"
+    arguments = [
+        "--device",
+        "cpu",
+        "--layers",
+        "1",
+        "--seconds",
+        "30",
+        "--output",
+        str(output),
+        "--manifest",
+        "a/b/c d",
+    ]
+    result = CliRunner().invoke(main, arguments, catch_exceptions=False)
+    command = "python -m benchmarks.gpu --device cpu --seconds 30 --output page/gpu --manifest 'b/c d' --layers 1"
+    content = json.loads(output.with_suffix(".json").read_text(encoding="utf-8"))
+    assert (content["command"], content["shape"]["num_hidden_layers"]) == (command, 1)
+    head = f"`{command}`; large model: 1 layers of width 1024, 16 heads, convolutions of width 512 (**not the published"
+    for text in (result.output, output.with_suffix(".md").read_text(encoding="utf-8")):
+        assert head in text
+        assert str(tmp_path) not in text
+    assert str(tmp_path) not in json.dumps(content)
+
+
 def test_each_step_is_written_whatever_becomes_of_the_next(tmp_path: Path) -> None:
-    run = Run(tmp_path / "gpu", "cpu", 20)
-    load = {"concurrency": 64, "p50_ms": 1.0, "p99_ms": 2.0, "by": "perf_analyzer"}
-    run.step("triton large tf32", lambda: {"loads": [{**load, "utterances_per_second": 100.0}]}, least_s=1)
-    run.step("triton large fp16", lambda: {"loads": [{**load, "utterances_per_second": 169.0}]}, least_s=1)
+    run = new_run(tmp_path, 20)
+    run.step("triton large tf32", lambda: {"loads": [LOAD]}, least_s=1)
+    run.step("triton large fp16", lambda: {"loads": [{**LOAD, "utterances_per_second": 169.0}]}, least_s=1)
 
     def fail() -> dict[str, Any]:
         raise RuntimeError("out of\nmemory")
@@ -157,7 +353,7 @@ def test_each_step_is_written_whatever_becomes_of_the_next(tmp_path: Path) -> No
     run.step("triton large fp32", fail, least_s=30)
     page = (tmp_path / "gpu.md").read_text(encoding="utf-8")
     assert page == markdown(json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8")))
-    assert "fp16 over tf32: 1.69; bar: at least 1.7, **not met**." in page
+    assert "fp16 over tf32: 1.69; bar: not judged, it is for CUDA." in page
     assert "- triton large bf16: RuntimeError: out of memory" in page
     assert "- triton large fp32: 20 s left" in page
     assert sorted(path.name for path in tmp_path.iterdir()) == ["gpu.json", "gpu.md"]

@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 from benchmarks import precision_large
 from benchmarks.precision import announcement, main
 from benchmarks.precision_speed import measure_shares, measure_speed, profile
+from benchmarks.result import Result as Measured
 from shrota_export.errors import GateError
 from shrota_export.gate import Spoken
 from shrota_export.precision.int8 import to_int8
@@ -70,6 +71,19 @@ def test_a_command_s_time_and_memory() -> None:
     assert done.peak_bytes > 2**20
     with pytest.raises(GateError, match=r"^shrota export onnx missing ended with exit code \d"):
         precision_large.call("export", "onnx", "missing", "--repository", "nowhere")
+
+
+def test_the_page_has_the_command_with_its_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("export", "convert"):
+        monkeypatch.setattr(precision_large, name, lambda *_: Measured("Step", "done", []))
+    output = tmp_path / "page" / "large"
+    output.parent.mkdir()
+    arguments = ["--layers", "1", "--to", "int8", "--to", "fp16", "--output", str(output)]
+    CliRunner().invoke(precision_large.main, arguments, catch_exceptions=False)
+    command = "python -m benchmarks.precision_large --layers 1 --to int8 --to fp16 --output page/large"
+    assert f"`{command}`; layers: 1; " in output.with_suffix(".md").read_text(encoding="utf-8")
+    content = json.loads(output.with_suffix(".json").read_text(encoding="utf-8"))
+    assert (content["command"], content["shape"]["num_hidden_layers"]) == (command, 1)
 
 
 def test_only_the_sentences_are_run(tmp_path: Path) -> None:

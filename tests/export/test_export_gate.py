@@ -279,7 +279,7 @@ def test_the_stages_name_the_one_that_is_to_blame(reference: Subject) -> None:
     graph = to_mixed(load(tiny_graph()), Precision.FP16)
     good = subject("fp16", graph)
     bad = subject("broken", naive_fp16(load(outgrown_graph())))
-    steps = list(walk([reference, good, bad], speech(), Thresholds.of(Precision.FP16)))
+    steps = list(walk([reference, good, bad], speech()))
     assert [step.report.passed for step in steps] == [True, False]
     failed = first_failure(steps)
     assert failed is not None

@@ -14,8 +14,9 @@ from onnx import TensorProto
 from shrota_client.gpu import Gpu
 from shrota_export.cli import export
 from shrota_export.errors import GateError, PlanError
-from shrota_export.gate import Thresholds
+from shrota_export.gate import Thresholds, cases, check
 from shrota_export.paths import FLOAT32_MODEL, MODEL, PLAN_DESCRIPTION
+from shrota_export.precision import graphs
 from shrota_export.precision.kinds import Precision as GraphPrecision
 from shrota_export.tensorrt import comparison, export_plan
 from shrota_export.tensorrt.comparison import within_profiles
@@ -24,7 +25,7 @@ from shrota_testing.engines import write_tiny_engine
 from shrota_testing.fake_tensorrt import FakeDevice, FakeTensorRT
 from shrota_testing.files import snapshot
 from shrota_testing.half_engine import write_half_engine
-from shrota_testing.repository import make_repository
+from shrota_testing.repository import copy_repository, make_repository
 
 L4 = Gpu("NVIDIA L4", "8.9", "580.95.05", 24 * 2**30, 23 * 2**30)
 PROFILES = make_profiles(Batcher(640_000, 320_000, 400, 64, 16000))
@@ -162,6 +163,64 @@ def test_where_the_plan_cannot_run_its_graph_is_judged(
     with pytest.raises(GateError, match=r"half\.onnx \(fp16\) is refused: .*; nothing was installed"):
         build("--precision", "fp16", str(graph), "--force")
     assert snapshot(repository) == before
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the candidates that the plan's comparison has judged. Windows are short."""
+    judged: list[str] = []
+
+    def counted(candidate: Any, *arguments: Any) -> Any:
+        judged.append(candidate.name)
+        return check(candidate, *arguments)
+
+    monkeypatch.setattr(comparison, "check", counted)
+    monkeypatch.setattr(cases, "WINDOW_SECONDS", 2)
+    monkeypatch.setattr(cases, "BATCH_SECONDS", 4)
+    monkeypatch.setattr(cases, "BATCH_ROWS", 8)
+    return judged
+
+
+def flip(path: Path) -> None:
+    """Another last bit of a number at the end: float16 or float32, little-endian."""
+    content = bytearray(path.read_bytes())
+    content[-4] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_judgement_is_taken_over_only_where_nothing_has_changed(
+    tmp_path: Path, speech: Path, export_tiny: Callable[..., None], gate: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files of the graph, of its weights, of the float32 graph; thresholds; speech."""
+    monkeypatch.setattr(graphs, "LARGEST_PROTOBUF", 10_000)
+    repository = copy_repository(tmp_path / "repository")
+    export_tiny(repository)
+    graph, reference = repository / MODEL, repository / FLOAT32_MODEL
+    convert = ["precision", str(graph), "--to", "fp16", "--manifest", str(speech)]
+
+    def judge(manifest: Path = speech) -> int:
+        """How often the gate ran."""
+        gate.clear()
+        found = comparison.check_graph(graph, repository, reference, manifest)
+        assert found is not None
+        assert found["passed"] is True
+        assert found["thresholds"] == Thresholds.of(GraphPrecision.FP16).as_dict()
+        return len(gate)
+
+    export.main([*convert, "--threshold", "mean_difference=50"], standalone_mode=False)
+    assert judge() == 1
+    export.main(convert, standalone_mode=False)
+    assert judge() == 0
+    (weights,) = graphs.weights_files(graph)
+    (float32,) = graphs.weights_files(reference)
+    for path in (weights, float32):
+        flip(path)
+        assert judge() == 1
+        flip(path)
+    other = speech.with_name("other.jsonl")
+    other.write_text(speech.read_text(encoding="utf-8").splitlines()[0], encoding="utf-8")
+    assert judge(other) == 1
+    assert judge() == 0
 
 
 def engine_of(calls: list[tuple[int, ...]]) -> Callable[..., Any]:

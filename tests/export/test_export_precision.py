@@ -1,5 +1,6 @@
 """``shrota export ranges`` and ``precision``: what becomes low, what stays float32, and what is installed."""
 
+import errno
 import json
 import warnings
 from collections import Counter
@@ -364,7 +365,8 @@ def test_graphs_that_do_not_fit_into_a_protobuf(
     reference = subject("float32", source)
     made = make(source, reference, precision, speech())
     write(made, tmp_path / "graph.onnx")
-    assert (tmp_path / "graph.onnx.data").stat().st_size > 10_000
+    (data,) = tmp_path.glob("graph.onnx.*.data")
+    assert data.stat().st_size > 10_000
     opened = open_subject(tmp_path / "graph.onnx")
     assert check(opened, reference, speech()).passed
     broken = load(tiny_graph())
@@ -372,11 +374,64 @@ def test_graphs_that_do_not_fit_into_a_protobuf(
     assert "/head/MatMul" in str(check(subject("broken", broken), reference, speech()).departure)
 
 
+def test_weights_beside_the_graph_are_installed_and_put_back(
+    repository: Path, speech: Path, export_tiny: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No file of weights stays that no graph names, and none goes that the float32 graph needs."""
+    monkeypatch.setattr(graphs, "LARGEST_PROTOBUF", 10_000)
+    folder = repository / "acoustic_onnx" / "1"
+    export_tiny(repository)
+    (float32,) = folder.glob("*.data")
+    before = snapshot(repository)
+    for precision in ("fp16", "int8"):
+        run_precision(repository, speech, "--to", precision)
+        assert precision_of(onnx.load(folder / "model.onnx")) == precision
+        (low,) = graphs.weights_files(folder / "model.onnx")
+        assert set(folder.glob("*.data")) == {float32, low}
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        assert {name for name in manifest["files"] if name.endswith(".data")} == {
+            f"acoustic_onnx/1/{path.name}" for path in (float32, low)
+        }
+    assert open_subject(folder / "float32.onnx").precision is Precision.FP32
+    run_precision(repository, speech, "--to", "fp32")
+    assert snapshot(repository) == before
+
+
+def test_a_graph_that_is_written_over_keeps_its_weights_until_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(graphs, "LARGEST_PROTOBUF", 10_000)
+    source, output = load(tiny_graph()), tmp_path / "graph.onnx"
+    made = {to: make(source, subject("float32", source), to, speech()) for to in (Precision.FP16, Precision.INT8)}
+    write(made[Precision.FP16], output)
+    (tmp_path / "graph.onnx.other.onnx").write_text("another file", encoding="utf-8")
+    before = snapshot(tmp_path)
+    replace = Path.replace
+
+    def fail(path: Path, target: Path) -> Path:
+        if target == output:
+            raise OSError(errno.EIO, "Input/output error")
+        return replace(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", fail)
+        with pytest.raises(RepositoryError, match="cannot write"):
+            write(made[Precision.INT8], output)
+    assert snapshot(tmp_path) == before
+    assert open_subject(output).precision is Precision.FP16
+    write(made[Precision.INT8], output)
+    assert open_subject(output).precision is Precision.INT8
+    assert list(tmp_path.glob("*.data")) == graphs.weights_files(output)
+    assert (tmp_path / "graph.onnx.other.onnx").is_file()
+
+
 def test_bad_input(speech: Path, tmp_path: Path) -> None:
     (tmp_path / "graph.onnx").write_bytes(tiny_graph())
     arguments = ["precision", str(tmp_path / "graph.onnx"), "--to", "fp16", "--manifest", str(speech)]
     with pytest.raises(RepositoryError, match=r"is not the engine of a model repository .* name a file with --output"):
         export.main(arguments, standalone_mode=False)
+    with pytest.raises(RepositoryError, match=r"x\.json is the name of the report, not of the graph: name one that"):
+        export.main([*arguments, "--output", str(tmp_path / "x.json")], standalone_mode=False)
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(RepositoryError, match=r"cannot write .*Not a directory|cannot write .*exists"):
         export.main([*arguments, "--output", str(tmp_path / "file" / "graph.onnx")], standalone_mode=False)

@@ -24,7 +24,7 @@ from shrota_export.paths import FLOAT32_MODEL, FRONTEND, LANGUAGE_MODELS, LM_WOR
 from shrota_export.precision.graphs import save_graph
 from shrota_export.precision.kinds import Precision
 from shrota_export.progress import step
-from shrota_export.repository import Publication, publication
+from shrota_export.repository import Publication, data_files, publication
 from shrota_export.speech import read_speech
 from shrota_export.verification import INVARIANCE_TOLERANCE, TOLERANCE, reference_log_probs, verify
 from shrota_export.vocabulary import Vocabulary, read_vocabulary
@@ -104,7 +104,7 @@ def export_onnx(checkpoint: Checkpoint, repository: Path, speech: Path, settings
                 "date": now(),
             }
             write_json(files.path(MANIFEST), content)
-            stale += [FLOAT32_MODEL, *(path for path in _data_files(repository) if path not in data)]
+            stale += [FLOAT32_MODEL, *(path for path in data_files(repository) if path not in data)]
             files.commit([*written, MANIFEST], remove=stale)
     return Export(nodes, differences, gate, _fate(language_model, there=there, removed=LM_WORDS in stale))
 
@@ -163,7 +163,3 @@ def _save(graph: onnx.ModelProto, files: Publication, fingerprint: str) -> list[
     """
     data = save_graph(graph, files.path(MODEL), f"model.{fingerprint}.onnx.data")
     return [MODEL.with_name(path.name) for path in data]
-
-
-def _data_files(repository: Path) -> list[Path]:
-    return [path.relative_to(repository) for path in (repository / MODEL).parent.glob("model.*.onnx.data")]

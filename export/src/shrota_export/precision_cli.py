@@ -40,7 +40,7 @@ MARGIN_OPTION = click.option(
 @click.option("--checkpoint", help="With --stages: the checkpoint, if not the one that REFERENCE's manifest names.")
 @click.option("--url", metavar="HOST:PORT", help="With --stages: a Triton server (gRPC) that serves CANDIDATE.")
 @click.option("--model", default="acoustic_onnx", show_default=True, help="With --url: its name there.")
-@click.option("--output", type=PATH, help="Writes the report as JSON.")
+@click.option("--output", type=PATH, help="Writes the report as JSON; with --stages, those of all stages.")
 def check_command(
     *,
     candidate: Path,
@@ -61,6 +61,7 @@ def check_command(
     threshold of the candidate's precision is not kept, and names the first tensor that departs.
     """
     from shrota_export.gate import Thresholds, check, open_subject, read_speech  # noqa: PLC0415
+    from shrota_export.manifest import write_json  # noqa: PLC0415
 
     reference = open_subject(against)
     same = vocabulary is None and candidate.resolve() == against.resolve()
@@ -68,22 +69,34 @@ def check_command(
     thresholds = Thresholds.of(subject.precision).changed(settings)
     speech = read_speech(manifest, reference)
     if stages:
-        from shrota_export.gate.stages import checkpoint_of, first_failure, stages_of, walk  # noqa: PLC0415
+        from shrota_export.gate.stages import (  # noqa: PLC0415
+            checkpoint_change,
+            checkpoint_of,
+            first_failure,
+            stages_of,
+            walk,
+        )
 
+        checkpoint = checkpoint or checkpoint_of(against)
+        change = checkpoint_change(against, checkpoint) if checkpoint is not None else None
+        if change is not None:
+            click.echo(change, err=True)
         chain = stages_of(
             subject,
             reference,
             open_subject(against, fuse=False),
-            checkpoint=checkpoint or checkpoint_of(against),
+            checkpoint=checkpoint,
             url=url,
             model=model,
         )
         if chain[0].name != "PyTorch":
             click.echo("without PyTorch: name the checkpoint with --checkpoint", err=True)
         steps = []
-        for step in walk(chain, speech, thresholds):
+        for step in walk(chain, speech, settings):
             click.echo(step.line())
             steps.append(step)
+            if output is not None:
+                write_json(output, {"checkpoint_change": change, "stages": [each.as_dict() for each in steps]})
         failed = first_failure(steps)
         if failed is not None:
             failed.report.raise_for_failures()
@@ -91,7 +104,7 @@ def check_command(
     report = check(subject, reference, speech, thresholds)
     click.echo("\n".join(report.lines()))
     if output is not None:
-        output.write_text(json.dumps(report.as_dict(), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+        write_json(output, report.as_dict())
     report.raise_for_failures()
     click.echo("passed", err=True)
 
@@ -137,17 +150,27 @@ def precision_command(
     """Converts the float32 GRAPH, compares the result with it on speech, and installs it if it passes.
 
     fp16 and bf16 for GPUs: matrix products and convolutions in half precision, all that is delicate in float32. int8
-    for processors: matrix products in 8 bits. fp32 puts the float32 graph back.
+    for processors: matrix products, and convolutions of the feature extractor, in 8 bits. fp32 puts the float32 graph
+    back.
     """
     from shrota_export.gate import Thresholds, open_subject, read_speech  # noqa: PLC0415
     from shrota_export.precision.graphs import load_graph  # noqa: PLC0415
-    from shrota_export.precision.install import install, make, repository_of, source_of, write  # noqa: PLC0415
+    from shrota_export.precision.install import (  # noqa: PLC0415
+        check_output,
+        install,
+        make,
+        repository_of,
+        source_of,
+        write,
+    )
     from shrota_export.precision.kinds import Precision  # noqa: PLC0415
 
     precision = Precision(target)
     thresholds = Thresholds.of(precision).changed(settings)
     if output is None:
         repository_of(graph)
+    else:
+        check_output(output)
     path = source_of(graph)
     reference = open_subject(path)
     speech = read_speech(manifest, reference)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from shrota_export.errors import RepositoryError
+from shrota_export.paths import MODEL
 
 STAGING_PREFIX = ".shrota-export-"
 
@@ -109,6 +110,11 @@ def _move(source: Path, target: Path) -> None:
 
 
 _STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG}
+
+
+def data_files(repository: Path) -> list[Path]:
+    """Files of weights beside the engine's graphs, whichever graph names them, from the repository's folder on."""
+    return [path.relative_to(repository) for path in (repository / MODEL).parent.glob("model.*.onnx.data")]
 
 
 def give_usual_mode(path: Path) -> None:

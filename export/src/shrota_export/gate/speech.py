@@ -1,5 +1,7 @@
 """Speech to compare graphs on: whole utterances with what is said, as windows that an engine runs."""
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +50,16 @@ def read_speech(manifest: Path, subject: Subject) -> list[Spoken]:
         Spoken(each_one.name, cut(_read(each_one.audio, subject.sample_rate), subject.sample_rate), each_one.text)
         for each_one in each(utterances, "read speech")
     ]
+
+
+def fingerprint(speech: Sequence[Spoken]) -> str:
+    """SHA-256 of what is heard and said, to tell whether two comparisons ran the same."""
+    digest = hashlib.sha256()
+    for spoken in speech:
+        digest.update(json.dumps([spoken.text, [window.size for window in spoken.windows]]).encode())
+        for window in spoken.windows:
+            digest.update(window.tobytes())
+    return digest.hexdigest()
 
 
 def cut(samples: Floats, sample_rate: int) -> tuple[Floats, ...]:

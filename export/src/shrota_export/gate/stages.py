@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -44,22 +44,26 @@ class Step:
             f"{max((found.largest for found in others), default=0.0):.2g}{verdict}"
         )
 
+    def as_dict(self) -> dict[str, Any]:
+        """In plain types, for a file."""
+        return {"before": self.before.name, "after": self.after.name, **self.report.as_dict()}
 
-def walk(stages: Sequence[Subject], speech: Sequence[Spoken], thresholds: Thresholds) -> Iterator[Step]:
+
+def walk(stages: Sequence[Subject], speech: Sequence[Spoken], settings: Sequence[str] = ()) -> Iterator[Step]:
     """Compares each stage with the one before it.
 
     Args:
         stages: at least two.
         speech: what is run.
-        thresholds: for the steps into another precision; the others are judged as float32 graphs are.
+        settings: ``name=value``, for each step in the place of the default of its precision.
 
     Raises:
+        GateSettingError: a setting is wrong.
         GateError: a stage cannot run; the message names it.
     """
     for before, after in itertools.pairwise(stages):
-        changes = after.precision is not before.precision
-        limits = thresholds if changes else Thresholds.of(after.precision)
-        yield Step(before, after, check(after, before, speech, limits))
+        thresholds = Thresholds.of(after.precision).changed(settings)
+        yield Step(before, after, check(after, before, speech, thresholds))
 
 
 def first_failure(steps: Sequence[Step]) -> Step | None:
@@ -150,3 +154,21 @@ def checkpoint_of(graph: Path) -> str | None:
     """The checkpoint that the manifest beside a graph names, if its folder is there."""
     name = read_manifest(graph.with_name(MANIFEST.name)).get("checkpoint", {}).get("name")
     return name if isinstance(name, str) and Path(name).expanduser().is_dir() else None
+
+
+def checkpoint_change(graph: Path, checkpoint: str) -> str | None:
+    """That a checkpoint is not the one that a graph was exported from, in one line; None if it is, or nobody knows.
+
+    Raises:
+        CheckpointError: it is no checkpoint.
+    """
+    from shrota_export.checkpoint import find_checkpoint  # noqa: PLC0415
+
+    exported = read_manifest(graph.with_name(MANIFEST.name)).get("checkpoint", {}).get("sha256")
+    found = find_checkpoint(checkpoint).sha256
+    if exported is None or exported == found:
+        return None
+    return (
+        f"the checkpoint {checkpoint} is not what {graph} was exported from: its SHA-256 is {found[:12]}, "
+        f"the manifest has {str(exported)[:12]}"
+    )

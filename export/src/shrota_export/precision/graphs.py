@@ -1,6 +1,7 @@
 """What the passes over ONNX graphs share: types of tensors, constants, layers, reading and writing."""
 
 import graphlib
+import hashlib
 import re
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -12,6 +13,7 @@ import onnx
 import onnx.version_converter
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
 from shrota_export.errors import GraphError
 
@@ -57,6 +59,27 @@ def save_graph(model: onnx.ModelProto, path: Path, data_name: str) -> list[Path]
     moved.CopyFrom(model)  # onnx takes the weights out of the graph that it writes
     onnx.save(moved, path, save_as_external_data=True, all_tensors_to_one_file=True, location=data_name)
     return [path.with_name(data_name)]
+
+
+def fingerprint(model: onnx.ModelProto) -> str:
+    """Of a graph's weights, 12 hexadecimal digits: for the name of the file that they go into, see :func:`save_graph`.
+
+    With it a new file never takes the place of one that the old graph still needs.
+    """
+    digest = hashlib.sha256()
+    for tensor in model.graph.initializer:
+        digest.update(tensor.SerializeToString(deterministic=True))
+    return digest.hexdigest()[:12]
+
+
+def weights_files(path: Path) -> list[Path]:
+    """The files beside a graph that hold its weights; none for a file that is no graph."""
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except Exception:  # noqa: BLE001 - protobuf's and onnx's errors share no base class but Exception
+        return []
+    names = {ExternalDataInfo(tensor).location for tensor in model.graph.initializer if uses_external_data(tensor)}
+    return [path.with_name(name) for name in sorted(names)]
 
 
 @contextmanager

@@ -4,7 +4,6 @@
 it as ``float32.onnx``: the next conversion starts from there, and ``--to fp32`` puts it back.
 """
 
-import hashlib
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -16,17 +15,18 @@ import onnx
 
 from shrota_export.errors import GateError, RepositoryError
 from shrota_export.gate import Report, Spoken, Subject, Thresholds, check, open_subject
+from shrota_export.gate.speech import fingerprint as fingerprint_speech
 from shrota_export.gate.subject import make_subject
 from shrota_export.manifest import count_nodes, describe_file, now, read_manifest, write_json
 from shrota_export.paths import FLOAT32_MODEL, MANIFEST, MODEL
 from shrota_export.precision.convert import convert
-from shrota_export.precision.graphs import load_graph, save_graph
+from shrota_export.precision.graphs import fingerprint, load_graph, save_graph, weights_files
 from shrota_export.precision.kinds import FLOAT16_MAX, Precision, precision_of
 from shrota_export.precision.mixed import MARGIN, unsafe_nodes
 from shrota_export.precision.ranges import measure_ranges
 from shrota_export.precision.search import Found, search
 from shrota_export.progress import step
-from shrota_export.repository import Publication, give_usual_mode, publication
+from shrota_export.repository import Publication, data_files, give_usual_mode, publication
 
 SEARCH_SECONDS = 60
 """Speech that each trial of the search runs alone; the graph that it ends with is judged by all."""
@@ -39,12 +39,14 @@ class Made:
     Attributes:
         graph: the graph.
         report: the gate's.
+        speech: SHA-256 of the speech that it ran on.
         unsafe: nodes that stayed float32 because of their range, with the largest magnitude at them.
         found: what the search added; None if none was needed.
     """
 
     graph: onnx.ModelProto
     report: Report
+    speech: str
     unsafe: dict[str, float]
     found: Found | None
     margin: float
@@ -68,6 +70,7 @@ class Made:
                 else {"layers": self.found.layers, "nodes": self.found.nodes, "trials": self.found.trials},
             },
             "gate": self.report.as_dict(),
+            "speech": self.speech,
             "date": now(),
         }
 
@@ -120,23 +123,43 @@ def make(
                 graph, candidate = subject(found.nodes)
                 report = check(candidate, reference, speech, thresholds)
     report.raise_for_failures()
-    return Made(graph, report, unsafe, found, margin)
+    return Made(graph, report, fingerprint_speech(speech), unsafe, found, margin)
+
+
+def check_output(output: Path) -> None:
+    """Raises :class:`RepositoryError` where the report, ``<name>.json``, would take the place of the graph."""
+    if output.suffix == ".json":
+        raise RepositoryError(f"{output} is the name of the report, not of the graph: name one that ends in .onnx")
 
 
 def write(made: Made, output: Path) -> None:
     """Writes the graph to a file of its own, whole or not at all, and ``<name>.json`` with what the gate measured.
 
+    Weights that lie beside it have a name of their own, so that a graph that was there keeps its until it is replaced.
+
     Raises:
-        RepositoryError: it cannot be written.
+        RepositoryError: it cannot be written, or ends in ``.json``.
     """
+    check_output(output)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".shrota-precision-", dir=output.parent) as folder:
             staged = Path(folder) / output.name
-            for path in [*save_graph(made.graph, staged, f"{output.name}.data"), staged]:
-                give_usual_mode(path)
-                path.replace(output.with_name(path.name))
+            old = [path for path in weights_files(output) if path.name.startswith(f"{output.name}.")]
+            data = save_graph(made.graph, staged, f"{output.name}.{fingerprint(made.graph)}.data")
+            try:
+                for path in [*data, staged]:
+                    give_usual_mode(path)
+                    path.replace(output.with_name(path.name))
+            except BaseException:
+                if staged.exists():  # the old graph stands: only its weights stay
+                    for path in {output.with_name(each.name) for each in data} - set(old):
+                        path.unlink(missing_ok=True)
+                raise
             write_json(output.with_suffix(".json"), made.as_dict())
+            for path in old:
+                if path.name not in {each.name for each in data}:
+                    path.unlink(missing_ok=True)
     except OSError as error:
         raise RepositoryError(f"cannot write {output}: {error.strerror or error}") from error
 
@@ -200,13 +223,12 @@ def install(
         source = load_graph(source_path)
         made = make(source, open_subject(source_path), precision, speech, thresholds, margin=margin)
         with step("write the repository"):
-            fingerprint = hashlib.sha256(f"{describe_file(source_path)} {precision} {now()}".encode()).hexdigest()[:12]
-            data = save_graph(made.graph, files.path(MODEL), f"model.{fingerprint}.onnx.data")
+            data = save_graph(made.graph, files.path(MODEL), f"model.{fingerprint(made.graph)}.onnx.data")
             order = [MODEL.with_name(path.name) for path in data]
             if source_path.name != FLOAT32_MODEL.name:
                 _copy(source_path, files.path(FLOAT32_MODEL))
                 order.append(FLOAT32_MODEL)
-            _commit(files, [*order, MODEL], made.as_dict())
+            _commit(files, [*order, MODEL], made.as_dict(), remove=_unused(repository, source_path, data))
     return made
 
 
@@ -214,7 +236,13 @@ def _put_back(files: Publication, source: Path) -> None:
     if source.name != FLOAT32_MODEL.name:
         return
     _copy(source, files.path(MODEL))
-    _commit(files, [MODEL], None, remove=[FLOAT32_MODEL])
+    _commit(files, [MODEL], None, remove=[FLOAT32_MODEL, *_unused(files.repository, source)])
+
+
+def _unused(repository: Path, source: Path, data: Sequence[Path] = ()) -> list[Path]:
+    """Files of weights that neither the float32 graph nor the new one, with ``data``, names."""
+    named = {path.name for path in (*weights_files(source), *data)}
+    return [path for path in data_files(repository) if path.name not in named]
 
 
 def _commit(

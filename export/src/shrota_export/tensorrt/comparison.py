@@ -12,11 +12,12 @@ import numpy as np
 
 from shrota_export.engines import Engine, Floats, Ints
 from shrota_export.errors import PlanError
-from shrota_export.gate import Thresholds, check, open_subject, read_speech
+from shrota_export.gate import Spoken, Thresholds, check, open_subject, read_speech
+from shrota_export.gate.speech import fingerprint
 from shrota_export.gate.subject import make_subject
 from shrota_export.manifest import describe_file, read_manifest
 from shrota_export.paths import FLOAT32_MODEL, MANIFEST, MODEL
-from shrota_export.precision.graphs import load_graph
+from shrota_export.precision.graphs import load_graph, weights_files
 from shrota_export.precision.kinds import Precision as GraphPrecision
 from shrota_export.progress import step
 from shrota_export.tensorrt.builder import Request
@@ -75,27 +76,44 @@ def float32_graph(repository: Path) -> Path | None:
 def check_graph(graph: Path, repository: Path, reference: Path, speech: Path) -> dict[str, Any] | None:
     """The gate's report on the graph of a plan that cannot be run here; None for the float32 graph itself.
 
-    A graph that `shrota export precision` has installed was judged then; that report is taken.
+    A graph that `shrota export precision` has installed was judged then. That report is taken if nothing has changed:
+    the files of both graphs, the speech, and the usual thresholds of the precision.
 
     Raises:
         GateError: the graph does not give what the float32 graph gives.
     """
     if graph.resolve() == reference.resolve():
         return None
-    manifest = read_manifest(graph.with_name(MANIFEST.name))
-    described = manifest.get("files", {}).get(str(MODEL))
-    if graph.resolve() == (repository / MODEL).resolve() and described == describe_file(graph):
-        found = manifest.get("precision", {}).get("gate")
-        if found and found.get("passed"):
-            return dict(found)
     trusted = open_subject(reference)
+    spoken = read_speech(speech, trusted)
+    if graph.resolve() == (repository / MODEL).resolve():
+        found = _judged_before(repository, reference, spoken)
+        if found is not None:
+            return found
     with step("compare the plan's graph with the float32 graph on speech"):
         candidate = make_subject(
             str(graph), load_graph(graph), vocabulary=trusted.vocabulary, sample_rate=trusted.sample_rate
         )
-        report = check(candidate, trusted, read_speech(speech, trusted))
+        report = check(candidate, trusted, spoken)
     report.raise_for_failures()
     return report.as_dict()
+
+
+def _judged_before(repository: Path, reference: Path, speech: Sequence[Spoken]) -> dict[str, Any] | None:
+    """What the manifest has of the gate, if that is what the gate would find now."""
+    manifest = read_manifest(repository / MANIFEST)
+    judged = manifest.get("precision") or {}
+    found = judged.get("gate") or {}
+    if not found.get("passed") or judged.get("speech") != fingerprint(speech):
+        return None
+    if found.get("thresholds") != Thresholds.of(GraphPrecision(found["precision"])).as_dict():
+        return None
+    graph = repository / MODEL
+    described = manifest.get("files", {})
+    files = [graph, *weights_files(graph), reference, *weights_files(reference)]
+    if any(described.get(str(MODEL.with_name(path.name))) != describe_file(path) for path in files):
+        return None
+    return dict(found)
 
 
 def within_profiles(engine: Engine, profiles: Sequence[Profile]) -> Engine:

@@ -11,7 +11,7 @@ that whatever else the machine does meets both; what counts is the median of the
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import click
@@ -124,7 +124,7 @@ def main(*, manifests: tuple[Path, ...], graph: Path | None, rounds: int, profil
             checkpoint = Checkpoint.of(path.resolve().parents[2])
         except (OSError, KeyError, ValueError) as error:
             raise GraphError(f"{path} lies in no model repository of an export: it has no manifest.json") from error
-        reference = open_subject(path)
+        reference = replace(open_subject(path), name=str(MODEL))  # as in any repository, not where it lies here
         speech = [spoken for manifest in manifests for spoken in read_speech(manifest, reference)]
         for report, result in parity(path, speech, reference):
             reports.append(report.as_dict())

@@ -1,6 +1,7 @@
 """The committed pages of ``docs/benchmarks/`` are of the checkpoint that the repository brings."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,14 @@ def test_a_committed_page_is_of_the_bundled_checkpoint(name: str) -> None:
     problem = stale(ROOT / "docs" / "benchmarks" / f"{name}.md", PAGES[name], sha256)
     if problem is not None:
         pytest.fail(problem, pytrace=False)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs" / "benchmarks").iterdir()), ids=lambda path: path.name)
+def test_a_committed_page_names_no_folder_of_the_machine(path: Path) -> None:
+    found = re.findall(
+        r"(?<![\w.~>/)-])/(?:home|root|tmp|work|mnt|opt|srv|var|Users)/[^\s\"`]*", path.read_text(encoding="utf-8")
+    )
+    assert found == []
 
 
 @pytest.mark.parametrize(

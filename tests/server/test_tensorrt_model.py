@@ -1,6 +1,5 @@
 """The backend's ``model.py`` by itself, with a fake TensorRT; and under a real Triton, where there is no GPU."""
 
-import json
 import shutil
 import sys
 from pathlib import Path
@@ -8,21 +7,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from google.protobuf import json_format, text_format
-from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 import shrota_server
 from shrota_server import TritonServer, installation
 from shrota_server.errors import RepositoryError, StartError
 from shrota_tensorrt import opening
+from shrota_testing.backends import engine_request, load_engine
 from shrota_testing.engines import tiny_log_probs, write_tiny_engine
 from shrota_testing.fake_tensorrt import FakeDevice, FakeTensorRT
-from shrota_testing.pb_utils import Request, TritonError, TritonModelException, load_model
+from shrota_testing.pb_utils import TritonError, TritonModelException
 from shrota_testing.repository import copy_repository, make_repository
 from shrota_testing.utterances import noise_rows
 
-MODEL = Path(shrota_server.__file__).parent / "backends" / "tensorrt" / "model.py"
-OUTPUTS = ["LOG_PROBS", "NUM_FRAMES"]
+BACKENDS = Path(shrota_server.__file__).parent / "backends"
 
 
 @pytest.fixture
@@ -43,35 +40,11 @@ def device(monkeypatch: pytest.MonkeyPatch) -> FakeDevice:
     return fake
 
 
-def initialize(engine: Path, monkeypatch: pytest.MonkeyPatch, kind: str = "GPU") -> Any:
-    config = text_format.Parse((engine / "config.pbtxt").read_text(encoding="utf-8"), ModelConfig())
-    loaded = load_model(MODEL, monkeypatch).TritonPythonModel()
-    loaded.initialize(
-        {
-            "model_config": json.dumps(json_format.MessageToDict(config, preserving_proto_field_name=True)),
-            "model_name": engine.name,
-            "model_repository": str(engine),
-            "model_version": "1",
-            "model_instance_kind": kind,
-            "model_instance_device_id": "0",
-        }
-    )
-    return loaded
-
-
-def request(rows: int, samples: int = 4000, *, cancelled: bool = False) -> Request:
-    inputs = {
-        "AUDIO": noise_rows(rows, samples, seed=rows),
-        "NUM_SAMPLES": np.full((rows, 1), samples, np.int32),
-    }
-    return Request(inputs, OUTPUTS, lambda: cancelled)
-
-
 def test_every_request_gets_its_answer_or_its_own_error(
     engine: Path, device: FakeDevice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = initialize(engine, monkeypatch)
-    asked = [request(2), request(9), request(1, cancelled=True), request(1, 1000)]
+    model = load_engine("tensorrt", engine, monkeypatch, "GPU")
+    asked = [engine_request(2), engine_request(9), engine_request(1, cancelled=True), engine_request(1, 1000)]
     first, too_large, gone, last = model.execute(asked)
     assert too_large.error.code == TritonError.INVALID_ARG
     assert too_large.error.message.startswith("no profile of the plan holds")
@@ -85,10 +58,10 @@ def test_every_request_gets_its_answer_or_its_own_error(
 
 
 def test_a_gpu_that_fails_fails_one_request(engine: Path, device: FakeDevice, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = initialize(engine, monkeypatch)
+    model = load_engine("tensorrt", engine, monkeypatch, "GPU")
     with monkeypatch.context() as patch:
         patch.setattr(device, "synchronize", lambda: 1 / 0)
-        (response,) = model.execute([request(1)])
+        (response,) = model.execute([engine_request(1)])
     assert response.error == TritonError("division by zero", TritonError.INTERNAL)
 
 
@@ -96,7 +69,7 @@ def test_a_plan_without_a_declared_output(engine: Path, device: FakeDevice, monk
     config = engine / "config.pbtxt"
     config.write_text(config.read_text("utf-8").replace('"NUM_FRAMES"', '"FRAMES"'), "utf-8")
     with pytest.raises(TritonModelException, match="it has no output FRAMES, but LOG_PROBS, NUM_FRAMES"):
-        initialize(engine, monkeypatch)
+        load_engine("tensorrt", engine, monkeypatch, "GPU")
 
 
 def test_the_flavour_of_the_description_is_loaded(
@@ -107,9 +80,9 @@ def test_the_flavour_of_the_description_is_loaded(
     with pytest.raises(
         TritonModelException, match=r"the package tensorrt-rtx cannot be loaded .* `pip install tensorrt"
     ):
-        initialize(engine, monkeypatch)
+        load_engine("tensorrt", engine, monkeypatch, "GPU")
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", sys.modules["tensorrt"])
-    assert initialize(engine, monkeypatch, kind="CPU").execute([request(1)])[0].error is None
+    assert load_engine("tensorrt", engine, monkeypatch, "CPU").execute([engine_request(1)])[0].error is None
 
 
 def test_an_unknown_flavour(engine: Path, device: FakeDevice, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +90,7 @@ def test_an_unknown_flavour(engine: Path, device: FakeDevice, monkeypatch: pytes
     with pytest.raises(
         TritonModelException, match=r"plan\.json names the unknown flavour 'openvino': run `shrota export"
     ):
-        initialize(engine, monkeypatch)
+        load_engine("tensorrt", engine, monkeypatch, "GPU")
 
 
 @pytest.mark.triton
@@ -160,7 +133,7 @@ def test_triton_serves_speech_through_it(engine: Path, tmp_path: Path, monkeypat
         shutil.copy(tmp_path / "whole" / name, engine.parent / name)
     # Triton's stub finds modules beside the backend's model.py
     backends = tmp_path / "backends"
-    shutil.copytree(MODEL.parents[1], backends)
+    shutil.copytree(BACKENDS, backends)
     (backends / "tensorrt" / "tensorrt.py").write_text(STAND_IN.format(tests=str(Path(__file__).parents[1])), "utf-8")
     monkeypatch.setattr(installation, "BACKENDS", backends)
     rows = [noise_rows(1, samples, seed=samples) for samples in (5000, 16000, 5100, 400_000, 30_000)]

@@ -1,24 +1,29 @@
 """What is cut out of recordings and out of plans, and what must not be in them."""
 
+import argparse
 import gzip
 import json
 import random
+import re
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from shrota_testing.repository import ROOT
+from shrota_training import pace, plan
 from shrota_training import pieces as cutting
-from shrota_training import plan
+from shrota_training.command import at_least, run
 from shrota_training.evaluate import join_signs
 from shrota_training.kokoro import PhonemeTable
 from shrota_training.make_test_set import development_phrases
 from shrota_training.other_voices import Speech, read
 from shrota_training.pace import paces
 from shrota_training.pieces import cuts, pieces, spoken, training_recordings
+from shrota_training.rows import read_rows
 from shrota_training.silence import trimmed
 from shrota_training.split import Split
 from shrota_training.synthesize import int16_of
@@ -51,8 +56,6 @@ def test_silence_at_the_ends_is_cut_but_for_a_little() -> None:
 
 
 def test_speech_for_training_has_its_silences_cut(tmp_path: Path) -> None:
-    import soundfile
-
     speech = between_silences(tone(8_000))
     soundfile.write(tmp_path / "a.wav", speech, RATE)
     found = read(tmp_path / "a.wav")
@@ -170,3 +173,53 @@ def test_a_plan_has_nothing_that_is_held_out_and_only_the_voices_it_is_given(
 def test_a_sign_that_cannot_stand_alone_joins_the_word_before_it() -> None:
     assert join_signs("क ि ख  ् ग") == "कि ख् ग"
     assert join_signs("सब ठीक है") == "सब ठीक है"
+
+
+def test_a_list_is_read_line_by_line_packed_or_not(tmp_path: Path) -> None:
+    lines = '{"text": "क"}\n{"text": "ख", "x": 1}\n'
+    (tmp_path / "a.jsonl").write_text(lines, encoding="utf-8")
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    (tmp_path / "empty.jsonl").touch()
+    for name in ("a.jsonl", "a.jsonl.gz"):
+        assert read_rows(tmp_path / name, "text") == [{"text": "क"}, {"text": "ख", "x": 1}]
+    assert read_rows(tmp_path / "empty.jsonl", empty=True) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty: make it anew"),
+        (b"\xff\xfe\x00", "holds no lines of JSON: 'utf-8' codec"),
+        (b'{"text": 1}\nno json', "holds no lines of JSON: Expecting value"),
+        (b'{"text": 1}\n{"other": 1}', "line 2: give a JSON object with text"),
+        (b"[1]", "line 1: give a JSON object with text"),
+    ],
+)
+@pytest.mark.parametrize("name", ["list.jsonl", "list.jsonl.gz"])
+def test_a_broken_list_is_said_in_one_line(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    path = tmp_path / name
+
+    def read_it() -> None:
+        read_rows(path, "text")
+
+    path.write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    with pytest.raises(SystemExit, match=re.escape(message)) as ended:
+        run("script", read_it)
+    assert str(ended.value).startswith(f"script: {path}")
+    path.write_bytes(b"\x1f\x8b no gzip")
+    with pytest.raises(SystemExit, match="holds no lines of JSON"):
+        run("script", read_it)
+
+
+@pytest.mark.parametrize("text", ["0", "nan", "inf", "x", "1.1"])
+def test_a_number_out_of_its_bounds_is_refused(text: str) -> None:
+    assert at_least(0.1, 1.0)("0.5") == 0.5
+    with pytest.raises(argparse.ArgumentTypeError, match=r"give a number from 0\.1 to 1"):
+        at_least(0.1, 1.0)(text)
+
+
+def test_the_pace_of_nothing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = recordings(tmp_path / "real", [("आज", True)])
+    monkeypatch.setattr(sys, "argv", ["pace", str(folder / "speech-air_hindi.jsonl")])
+    with pytest.raises(SystemExit, match=r"no recording of .* is for training"):
+        pace.main()

@@ -5,7 +5,6 @@ other with pauses between, so that the model learns every length that the server
 """
 
 import argparse
-import json
 import random
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor
 
 from shrota_training.augment import CLEAN, USUAL, Augmenter, Strength
+from shrota_training.rows import read_rows
 
 RATE = 16_000
 ROW_LENGTHS_S = (2.5, 4.0, 6.0, 9.0, 13.0, 20.0)
@@ -89,10 +89,11 @@ class Speech:
 
 
 def load_speech(sources: Sequence[Source], vocab: dict[str, int], device: str) -> Speech:
-    """Load what `synthesize`, `other_voices` and `real_speech` wrote.
+    """Load what `synthesize`, `other_voices`, `real_speech` and `pieces` wrote.
 
     Raises:
         FileNotFoundError: A folder holds none.
+        RowsError: An index is broken.
     """
     parts: list[Tensor] = []
     training: list[Clip] = []
@@ -106,8 +107,7 @@ def load_speech(sources: Sequence[Source], vocab: dict[str, int], device: str) -
         for index in indices:
             part = np.fromfile(index.with_suffix(".raw"), dtype=np.int16)
             offset = 0
-            for line in index.read_text(encoding="utf-8").splitlines():
-                row = json.loads(line)
+            for row in read_rows(index, "text", "samples", "development", empty=True):
                 if offset + row["samples"] > len(part):
                     break  # it is being written, or its writing was stopped
                 clip = Clip(start + offset, row["samples"], text_tokens(row["text"], vocab))

@@ -19,6 +19,8 @@ import torch
 from numpy.typing import NDArray
 from transformers import AutoModelForCTC, AutoProcessor
 
+from shrota_training.command import run
+from shrota_training.rows import read_rows
 from shrota_training.text import DEPENDENT_SIGNS
 
 WINDOW_S = 20.0
@@ -96,7 +98,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     recogniser = Recogniser(arguments.checkpoint)
-    rows = [json.loads(line) for line in arguments.manifest.read_text(encoding="utf-8").splitlines()]
+    rows = read_rows(arguments.manifest, "audio", "text")
     characters: dict[str, ErrorRate] = defaultdict(ErrorRate)
     words: dict[str, ErrorRate] = defaultdict(ErrorRate)
     files: dict[str, int] = defaultdict(int)
@@ -127,4 +129,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run("evaluate", main)

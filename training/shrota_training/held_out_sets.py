@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from shrota_training.augment import RATE, telephone
 from shrota_training.command import require, run
+from shrota_training.rows import read_rows
 from shrota_training.split import Split
 from shrota_training.text import normalise
 
@@ -43,8 +44,7 @@ def read(path: Path) -> NDArray[np.float32]:
 
 def stations(manifest: Path, names: Iterable[str]) -> Iterator[Utterance]:
     """Yield every recording of these radio stations."""
-    for line in manifest.read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
+    for row in read_rows(manifest, "station", "text", "audio"):
         if row["station"] in names:
             path = manifest.parent / row["audio"]
             yield Utterance(path.stem, read(path), normalise(row["text"]), row["station"])
@@ -52,8 +52,7 @@ def stations(manifest: Path, names: Iterable[str]) -> Iterator[Utterance]:
 
 def voices(manifest: Path) -> Iterator[Utterance]:
     """Yield what `make_test_set` wrote."""
-    for line in manifest.read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
+    for row in read_rows(manifest, "audio", "text", "voice"):
         path = manifest.parent / row["audio"]
         yield Utterance(path.stem, read(path), row["text"], row["voice"])
 

@@ -8,7 +8,6 @@ The held-out phrases and the test stations' transcripts are only measured on.
 
 import argparse
 import gzip
-import json
 import math
 import subprocess
 import tempfile
@@ -20,6 +19,7 @@ from pathlib import Path
 from shrota_training.command import require, run
 from shrota_training.numbers import BELOW_HUNDRED, GROUPS
 from shrota_training.plan import station_texts
+from shrota_training.rows import read_rows
 from shrota_training.split import Split
 from shrota_training.text import HeldOut, is_clean, normalise, read_phrases, vocabulary_letters
 
@@ -178,7 +178,7 @@ def transcripts(data: Path, stations: Iterable[str], letters: frozenset[str]) ->
 
 
 def _station_rows(data: Path) -> list[tuple[str, str]]:
-    rows = map(json.loads, (data / "air_hindi" / "manifest.jsonl").read_text(encoding="utf-8").splitlines())
+    rows = read_rows(data / "air_hindi" / "manifest.jsonl", "station", "text")
     return [(row["station"], normalise(row["text"])) for row in rows]
 
 

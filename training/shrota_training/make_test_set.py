@@ -5,22 +5,22 @@ while a training is decided on.
 """
 
 import argparse
-import gzip
 import json
 from pathlib import Path
 
 import soundfile
 from tqdm import tqdm
 
+from shrota_training.command import at_least, require, run
 from shrota_training.kokoro import HINDI_VOICES, SPEECH_RATE, Kokoro, PhonemeTable, load_voice, phonemes, to_speech_rate
+from shrota_training.rows import read_rows
 from shrota_training.split import Split
 from shrota_training.torch_onnx import TorchKokoro
 
 
 def development_phrases(plan: Path) -> list[str]:
     """Return the phrases of a plan that are for development, each once, in order."""
-    with gzip.open(plan / "plan.jsonl.gz", "rt", encoding="utf-8") as file:
-        rows = [json.loads(line) for line in file]
+    rows = read_rows(plan / "plan.jsonl.gz", "text", "development")
     return list(dict.fromkeys(row["text"] for row in rows if row["development"]))
 
 
@@ -33,9 +33,12 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--phrases", type=int, help="only so many phrases, from the end of the list")
     parser.add_argument("--plan", type=Path, help="folder of plan.jsonl.gz: its development phrases, training voices")
-    parser.add_argument("--speed", type=float, default=1.0, help="how much faster than the voices speak by themselves")
+    parser.add_argument(
+        "--speed", type=at_least(0.1), default=1.0, help="how much faster than the voices speak by themselves"
+    )
     parser.add_argument("--torch", action="store_true", help="speak with PyTorch, as for training")
     arguments = parser.parse_args()
+    require(arguments.model, arguments.phonemes)
     split = Split.load()
     kokoro = TorchKokoro(arguments.model) if arguments.torch else Kokoro(arguments.model)
     table = PhonemeTable(arguments.phonemes)
@@ -57,4 +60,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run("make_test_set", main)

@@ -7,7 +7,6 @@ its index `.jsonl`.
 
 import argparse
 import contextlib
-import gzip
 import json
 import random
 import subprocess
@@ -15,13 +14,14 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from shrota_training.command import run
+from shrota_training.rows import read_rows
 from shrota_training.silence import trimmed
 
 RATE = 16_000
@@ -118,8 +118,7 @@ def speak(voice: str, texts: Sequence[str], hours: float, seed: int, workers: in
 
 def texts_of(plan: Path) -> list[str]:
     """Return the lines of a plan that are for training, each once."""
-    with gzip.open(plan / "plan.jsonl.gz", "rt", encoding="utf-8") as file:
-        rows: list[dict[str, Any]] = [json.loads(line) for line in file]
+    rows = read_rows(plan / "plan.jsonl.gz", "text", "development")
     kept = {row["text"] for row in rows if row["development"]}
     return [text for text in dict.fromkeys(row["text"] for row in rows) if text not in kept]
 
@@ -158,4 +157,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run("other_voices", main)

@@ -4,13 +4,13 @@ Signs count as letters, and so do the spaces between words, because the model wr
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
 
 from shrota_training.command import require, run
 from shrota_training.other_voices import Speech, read
+from shrota_training.rows import read_rows
 from shrota_training.silence import RATE, trimmed
 
 
@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("manifest", type=Path, help="manifest.jsonl, or speech-NAME.jsonl beside its .raw")
     arguments = parser.parse_args()
     require(arguments.manifest)
-    rows = [json.loads(line) for line in arguments.manifest.read_text(encoding="utf-8").splitlines()]
+    rows = read_rows(arguments.manifest, "text")
     lines, whole = [], 0.0
     if arguments.manifest.with_suffix(".raw").exists():
         raw, offset = np.fromfile(arguments.manifest.with_suffix(".raw"), dtype=np.int16), 0
@@ -39,6 +39,8 @@ def main() -> None:
             if (speech := read(arguments.manifest.parent / row["audio"])) is not None:
                 lines.append((row["text"], speech))
                 whole += row["duration_s"]
+    if not lines:
+        raise SystemExit(f"pace: no recording of {arguments.manifest} is for training and has sound in it")
     found = paces(lines)
     sounding = sum(trimmed(speech, kept_s=0).size for _, speech in lines) / RATE
     low, lower, middle, upper, high = np.percentile(found, [5, 25, 50, 75, 95])

@@ -21,6 +21,7 @@ from transformers import Wav2Vec2ForCTC
 
 from shrota_training.command import require, run
 from shrota_training.model import load_vocab
+from shrota_training.rows import read_rows
 from shrota_training.split import Split
 
 STRIDE = 320  # samples from one frame of the model to the next
@@ -83,8 +84,7 @@ def training_recordings(index: Path) -> Iterator[tuple[str, str, Speech]]:
     """Yield text, station and speech of the recordings in a folder of `real_speech` that are for training."""
     raw = np.fromfile(index.with_suffix(".raw"), dtype=np.int16)
     offset = 0
-    for line in index.read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
+    for row in read_rows(index, "text", "samples", "development", "voice"):
         if not row["development"]:
             yield row["text"], row["voice"], raw[offset : offset + row["samples"]]
         offset += row["samples"]

@@ -22,6 +22,7 @@ import numpy as np
 from shrota_training.command import run
 from shrota_training.kokoro import HINDI_VOICES, PhonemeTable, load_voice, phonemes
 from shrota_training.numbers import BELOW_HUNDRED, hindi_number
+from shrota_training.rows import read_rows
 from shrota_training.split import Split
 from shrota_training.text import HeldOut, is_clean, normalise, read_phrases, vocabulary_letters
 
@@ -47,7 +48,7 @@ class Utterance:
 
 def station_texts(manifest: Path, split: Split, letters: frozenset[str]) -> list[str]:
     """Return the clean transcripts of the radio stations that may be trained on."""
-    rows = [json.loads(line) for line in manifest.read_text(encoding="utf-8").splitlines()]
+    rows = read_rows(manifest, "station", "text")
     texts = [normalise(row["text"]) for row in rows if split.is_training_station(row["station"])]
     return [text for text in texts if is_clean(text, letters)]
 

@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from shrota_training.command import run
 from shrota_training.other_voices import Speech, read
+from shrota_training.rows import read_rows
 from shrota_training.split import Split
 from shrota_training.text import is_clean, normalise, vocabulary_letters
 
@@ -30,8 +32,7 @@ class Recording(NamedTuple):
 def recordings(manifest: Path, split: Split, letters: frozenset[str], skipped: Counter[str]) -> Iterator[Recording]:
     """Yield what may be used of a manifest; count in `skipped`, by reason, what may not."""
     phrases, texts = split.held_out(), split.held_out(manifest)
-    for line in manifest.read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
+    for row in read_rows(manifest, "station", "text", "audio"):
         station, text = row["station"], normalise(row["text"])
         development = station == split.development_station
         if not development and not split.is_training_station(station):
@@ -71,4 +72,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run("real_speech", main)

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from shrota_training.command import run
 from shrota_training.kokoro import HINDI_VOICES
+from shrota_training.rows import read_rows
 from shrota_training.text import HeldOut, normalise, read_phrases, vocabulary_letters
 
 SPLIT_PATH = Path(__file__).parents[1] / "split.json"
@@ -60,7 +62,7 @@ class Split:
         """
         texts: list[str] = []
         if stations is not None:
-            rows = map(json.loads, stations.read_text(encoding="utf-8").splitlines())
+            rows = read_rows(stations, "station", "text")
             texts = [normalise(row["text"]) for row in rows if not self.is_training_station(row["station"])]
         return HeldOut([*self.phrases, *texts])
 
@@ -115,4 +117,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run("split", main)

@@ -6,7 +6,6 @@ of the work is a fair mix, so it may stop at a time limit.
 """
 
 import argparse
-import gzip
 import json
 import random
 import time
@@ -23,12 +22,12 @@ from torch import multiprocessing
 from torch.nn import functional
 
 from shrota_training.command import require, run
+from shrota_training.rows import Row, read_rows
 from shrota_training.silence import trimmed
 
 MAX_S = 20.0
 TOKEN_S = 0.07  # about how long a token sounds at speed 1
 SEED = 11
-Row = dict[str, Any]
 Styles = list[NDArray[np.float32]]
 Speak = Callable[[Sequence[Row], Styles], Iterator[torch.Tensor]]
 
@@ -123,8 +122,7 @@ def int16_of(audio: torch.Tensor) -> NDArray[np.int16] | None:
 def work(worker: int, counter: Any, job: Work) -> None:
     """Take batches from the shared counter until none is left or the time is up."""
     torch.set_num_threads(1)
-    with gzip.open(job.plan / "plan.jsonl.gz", "rt", encoding="utf-8") as file:
-        batches = batches_of([json.loads(line) for line in file], job.batch_s)
+    batches = batches_of(read_rows(job.plan / "plan.jsonl.gz"), job.batch_s)
     with np.load(job.plan / "voices.npz") as stored:
         voices = {name: stored[name].astype(np.float32) for name in stored.files}
     if worker < job.gpu_workers:
@@ -169,6 +167,7 @@ def main() -> None:
     parser.add_argument("--limit-s", type=float, default=1e9, help="stop after this (seconds)")
     arguments = parser.parse_args()
     require(arguments.model, arguments.plan / "plan.jsonl.gz", arguments.plan / "voices.npz")
+    read_rows(arguments.plan / "plan.jsonl.gz", "text", "tokens", "voice", "other", "blend", "speed", "development")
     arguments.output.mkdir(parents=True, exist_ok=True)
     if any(arguments.output.glob("speech-*")):  # it would be trained on too, whatever plan it is from
         raise SystemExit(f"synthesize: {arguments.output} holds speech already: remove it, or name another --output")

@@ -20,7 +20,7 @@ from transformers import Wav2Vec2ForCTC
 
 from shrota_training.augment import CLEAN, USUAL
 from shrota_training.batches import Batch, BatchMaker, Clip, Source, batch_shapes, load_speech
-from shrota_training.command import run
+from shrota_training.command import at_least, run
 from shrota_training.model import Shape, count_parameters, load_vocab, make_config, save_checkpoint
 from shrota_training.muon import Muon
 from shrota_training.passes import AllPasses, Gradients, mixed
@@ -350,7 +350,9 @@ def main() -> None:
     parser.add_argument("--clean", action="store_true", help="little augmentation: no rooms, no telephones")
     parser.add_argument("--keep-extractor", action="store_true", help="do not train the convolutions on the waveform")
     parser.add_argument("--dropout", type=float, default=0.05, help="0 is much faster on a CPU")
-    parser.add_argument("--mask-share", type=float, default=0.06, help="of the frames that are hidden, in spans of ten")
+    parser.add_argument(
+        "--mask-share", type=at_least(0.0, 0.9), default=0.06, help="of the frames that are hidden, in spans of ten"
+    )
     parser.add_argument("--average-steps", type=float, default=1000.0, help="steps that the saved weights average over")
     parser.add_argument("--middle-share", type=float, default=0.3, help="share of the loss that the middle layer has")
     parser.add_argument("--report-s", type=float, default=10.0)

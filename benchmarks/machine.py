@@ -1,19 +1,11 @@
 """The machine, the date and the versions that stand beside every number."""
 
-import datetime as dt
-import os
-import platform
-from dataclasses import dataclass
-from importlib.metadata import version
-from pathlib import Path
+from dataclasses import dataclass, fields
 
+from shrota_export.report.host import describe_host, processor
 
-def processor() -> str:
-    """The processor's name, as the kernel gives it."""
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+__all__ = ["Machine", "processor"]
+LIBRARIES = ("torch", "onnxruntime", "tritonclient", "nvidia-pytriton", "numpy")
 
 
 @dataclass(frozen=True)
@@ -29,14 +21,8 @@ class Machine:
     @classmethod
     def here(cls) -> "Machine":
         """This machine, now."""
-        names = ("torch", "onnxruntime", "tritonclient", "nvidia-pytriton", "numpy")
-        return cls(
-            processor=processor(),
-            cores=len(os.sched_getaffinity(0)),
-            memory_gib=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30,
-            date=dt.datetime.now(dt.UTC).date().isoformat(),
-            versions={"python": platform.python_version(), **{name: version(name) for name in names}},
-        )
+        host = describe_host(LIBRARIES)
+        return cls(**{field.name: host[field.name] for field in fields(cls)})
 
     def line(self) -> str:
         """One line of Markdown."""

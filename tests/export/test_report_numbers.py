@@ -11,20 +11,22 @@ import torch
 from onnx import TensorProto, helper
 
 from shrota_export.checkpoint import find_checkpoint
+from shrota_export.engines import open_session
 from shrota_export.exporters import Exporter, export_graph
 from shrota_export.graph.engine import AcousticEngine
 from shrota_export.loading import load_model
 from shrota_export.precision.graphs import load_graph
 from shrota_export.report.bare import attend_as_transformers_4, count_bare
 from shrota_export.report.blocks import Paragraph, Table
+from shrota_export.report.distributions import describe_output, describe_weights
 from shrota_export.report.fit import amdahl, exponent, frontier, quadratic
 from shrota_export.report.fusions import ALL_FUSIONS, FUSIONS, fuse, rewrite_attention
-from shrota_export.report.ort import open_session
+from shrota_export.report.operators import PUBLISHED, count_operators, published
+from shrota_export.report.profilers import group_of, summarise_events
+from shrota_export.report.sections import architecture
 from shrota_export.report.sections.architecture import count_flops, count_frames, kind_of, peak_of_activations
-from shrota_export.report.sections.graph import PUBLISHED, count_operators, published
-from shrota_export.report.sections.profile import group_of, summarise_events
 from shrota_export.report.sections.scaling import largest_that_fits
-from shrota_export.report.sections.weights import describe_output, describe_weights
+from shrota_export.report.sections.weights import _row as weights_row
 from shrota_export.report.timing import Spread, take_turns
 from shrota_testing.checkpoints import make_audio, make_model, write_checkpoint
 
@@ -205,6 +207,34 @@ def test_what_rounding_changes_in_weights() -> None:
     assert found["largest"] == 127
     assert describe_weights(np.array([[1e-9, 1.0]], np.float32))["below_float16"] == 0.5
     assert describe_weights(np.array([[1e5, 1.0]], np.float32))["error"]["fp16"] is None  # infinity
+    assert describe_weights(np.zeros((2, 2), np.float32))["error"] == {"fp16": 0, "bf16": 0, "int8": 0}
+
+
+def test_one_matrix_that_overflows_is_not_hidden_by_others_that_do_not() -> None:
+    whole = describe_weights(np.array([[0.1, 1.0]], np.float32))
+    broken = describe_weights(np.array([[1e5, 1.0]], np.float32))
+    for described in ([whole, broken], [broken, whole]):
+        assert weights_row("attention", described)[6] == "overflow"
+    assert weights_row("attention", [whole])[6].endswith(" %")
+
+
+@pytest.mark.parametrize(
+    ("apart", "said"), [(1, "as many to the last one"), (1.25, "25.00 % more"), (0.5, "50.00 % fewer")]
+)
+def test_what_the_counter_and_the_formula_differ_by_is_said(apart: float, said: str) -> None:
+    data = {
+        "seconds": 1.0,
+        "frames": 49,
+        "parameters": {"head": 10},
+        "flops": {"head": 1000},
+        "counted_flops": int(1000 * apart),
+        "weight_bytes": {"fp32": 40},
+        "activation_peak_bytes": 1000,
+        "config": dict.fromkeys(
+            ("model_type", "num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size"), 1
+        ),
+    }
+    assert f"counts {said} in one run" in str(architecture.show(data, {})[0])
 
 
 def test_a_channel_that_stands_out() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -13,6 +14,9 @@ Engine = Callable[[Floats, Ints], tuple[Floats, Ints]]
 """AUDIO [B, T], NUM_SAMPLES [B, 1] -> LOG_PROBS [B, F, V], NUM_FRAMES [B, 1]"""
 
 NO_AUDIO = np.zeros(0, np.float32)
+LEVELS = onnxruntime.GraphOptimizationLevel
+ALL, NONE = LEVELS.ORT_ENABLE_ALL, LEVELS.ORT_DISABLE_ALL
+"""Levels of what ONNX Runtime fuses and rewrites itself."""
 
 
 def open_engine(graph: Path | bytes, *, threads: int = 0, fuse: bool = True, spin: bool = True) -> Engine:
@@ -27,16 +31,49 @@ def open_engine(graph: Path | bytes, *, threads: int = 0, fuse: bool = True, spi
         fuse: whether ONNX Runtime may fuse and rewrite nodes.
         spin: whether threads wait busily; not where processor time is measured.
     """
+    return engine_of(open_session(graph, level=ALL if fuse else NONE, threads=threads, spin=spin))
+
+
+def open_session(
+    graph: Path | bytes,
+    *,
+    level: Any = ALL,
+    threads: int = 0,
+    spin: bool = True,
+    optimized: Path | None = None,
+    profile: Path | None = None,
+) -> Any:
+    """A graph in ONNX Runtime, on the processor.
+
+    Args:
+        graph: the file, or its bytes.
+        level: of ONNX Runtime's own optimisations.
+        threads: of one run; 0 is one for each core.
+        spin: whether threads wait busily; not where processor time is measured.
+        optimized: where to write what ONNX Runtime makes of the graph.
+        profile: beginning of the name of the file that its profiler writes.
+    """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # warnings of the optimizer are not for the user
     options.intra_op_num_threads = threads
+    options.graph_optimization_level = level
     # between runs the processors are PyTorch's, or another engine's
     options.add_session_config_entry("session.force_spinning_stop", "1")
     if not spin:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if not fuse:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    if optimized is not None:
+        options.optimized_model_filepath = str(optimized)
+        weights = "session.optimized_model_external_initializers"
+        options.add_session_config_entry(f"{weights}_file_name", f"{optimized.name}.data")
+        options.add_session_config_entry(f"{weights}_min_size_in_bytes", "1024")
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile)
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+def engine_of(session: Any) -> Engine:
+    """An engine that runs a session of an exported graph."""
 
     def run(audio: Floats, num_samples: Ints) -> tuple[Floats, Ints]:
         log_probs, num_frames = session.run(

@@ -1,5 +1,6 @@
 """``shrota report``: the analysis of a checkpoint on this machine."""
 
+import math
 import os
 import sys
 import tempfile
@@ -14,6 +15,12 @@ SECONDS = 10.0
 NAMES = ("architecture", "graph", "profile", "weights", "backends", "tradeoff", "scaling", "next", "summary")
 """Of the sections; here because their modules take seconds to import."""
 LIKE = "indicwav2vec-hindi"
+
+
+def _finite(_context: click.Context, _option: click.Parameter, value: float) -> float:
+    if math.isnan(value):  # in no range, and outside of none
+        raise click.BadParameter("it is no number")
+    return value
 
 
 @click.command("report")
@@ -31,6 +38,7 @@ LIKE = "indicwav2vec-hindi"
 @click.option(
     "--seconds",
     type=click.FloatRange(1, 20),
+    callback=_finite,
     default=SECONDS,
     show_default=True,
     help="Of audio, that is timed and profiled.",
@@ -59,7 +67,10 @@ def report(
         from shrota_export.report.compare import write_comparison  # noqa: PLC0415
 
         first, second = (read_report(path) for path in compared)
-        _say_written(write_comparison(first, second, output or Path("report/comparison")))
+        target = output or Path("report/comparison")
+        if any((path if path.is_dir() else path.parent).resolve() == target.resolve() for path in compared):
+            raise click.UsageError(f"--output {target} holds a report that is compared: choose another folder")
+        _say_written(write_comparison(first, second, target))
         return
     if (checkpoint is None) == (like is None):
         raise click.UsageError(f"name either a CHECKPOINT or --like {LIKE}")
@@ -67,19 +78,35 @@ def report(
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # its profiler says when it starts and stops
     with tempfile.TemporaryDirectory(prefix="shrota-report-") as scratch:
-        content = _measure(checkpoint, like, Path(scratch), names=only or NAMES, manifest=manifest, seconds=seconds)
+        folder = output or Path("report") / Path(like or shown_name(checkpoint or "")).name
+        content = _measure(
+            checkpoint, like, Path(scratch), names=only or NAMES, manifest=manifest, seconds=seconds, output=folder
+        )
     from shrota_export.report.build import write_report  # noqa: PLC0415
 
-    name = like or Path(checkpoint or "").name
-    _say_written(write_report(content, output or Path("report") / name))
+    _say_written(write_report(content, folder))
     failed = [name for name, section in content["sections"].items() if "failed" in section]
     if failed:
         click.echo(f"shrota: these sections failed, and say why in their places: {', '.join(failed)}", err=True)
         sys.exit(1)
 
 
+def shown_name(checkpoint: str) -> str:
+    """A checkpoint as the report names it: as it was given, or its folder alone where others would stand before it."""
+    folder = Path(checkpoint).expanduser()
+    is_within = folder.name and not folder.is_absolute() and ".." not in folder.parts
+    return folder.resolve().name if folder.is_dir() and not is_within else checkpoint.rstrip("/")
+
+
 def _measure(
-    checkpoint: str | None, like: str | None, scratch: Path, *, names: tuple[str, ...], manifest: Path, seconds: float
+    checkpoint: str | None,
+    like: str | None,
+    scratch: Path,
+    *,
+    names: tuple[str, ...],
+    manifest: Path,
+    seconds: float,
+    output: Path,
 ) -> dict[str, Any]:
     from shrota_export.checkpoint import find_checkpoint  # noqa: PLC0415
     from shrota_export.random_checkpoint import RECIPE, Shape, write_random_checkpoint  # noqa: PLC0415
@@ -94,30 +121,40 @@ def _measure(
         write_random_checkpoint(scratch / like, like, Shape(), seed=0)
         checkpoint = str(scratch / like)
     found = find_checkpoint(checkpoint or "")
-    from shrota_export.report.build import FORMAT, measure_sections  # noqa: PLC0415 - PyTorch takes seconds
+    from shrota_export.report.build import FORMAT, claim, measure_sections  # noqa: PLC0415 - PyTorch takes seconds
     from shrota_export.report.host import describe_host  # noqa: PLC0415
     from shrota_export.report.material import Material  # noqa: PLC0415
+    from shrota_export.report.reasons import plain  # noqa: PLC0415
 
     is_random = (found.folder / RECIPE).is_file()
-    name = Path(found.name).name if Path(found.name).is_absolute() else found.name.rstrip("/")
+    name = shown_name(found.name)
     shown = f"{like}, random weights" if like else name
     host = describe_host()
     material = Material(found, manifest, scratch, is_random=is_random, seconds=seconds)
+    _ = material.speech  # what is wrong with it or the checkpoint would fail every section
+    claim(output)
     sections = measure_sections(material, names)
     options = [f"--only {name}" for name in names] if names != NAMES else []
     options += [f"--manifest {manifest.name}"] if manifest != MANIFEST else []
     options += [f"--seconds {seconds:g}"] if seconds != SECONDS else []
-    return {
-        "format": FORMAT,
-        "title": f"Analysis and optimisation report: {shown}",
-        "command": " ".join(["shrota report", f"--like {like}" if like else name, *options]),
-        "checkpoint": {"name": shown, "sha256": found.sha256, "config": found.config},
-        "is_random": is_random,
-        "speech": manifest.name,
-        "audio_seconds": seconds,
-        "host": host,
-        "sections": sections,
-    }
+    content: dict[str, Any] = plain(
+        {
+            "format": FORMAT,
+            "title": f"Analysis and optimisation report: {shown}",
+            "command": " ".join(["shrota report", f"--like {like}" if like else name, *options]),
+            "checkpoint": {
+                "name": shown,
+                "sha256": found.sha256,
+                "config": {key: value for key, value in found.config.items() if key != "_name_or_path"},
+            },
+            "is_random": is_random,
+            "speech": manifest.name,
+            "audio_seconds": seconds,
+            "host": host,
+            "sections": sections,
+        }
+    )
+    return content
 
 
 def _say_written(paths: list[Path]) -> None:

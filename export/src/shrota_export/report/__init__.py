@@ -3,9 +3,11 @@
 =================  ==========================================================================================
 ``material``       the checkpoint, its engine, its graphs and speech, each made when a section first needs it
 ``sections``       one module each: ``measure`` gives plain numbers, ``show`` turns them into tables and pictures
+``profilers``      time by operator and layer; likewise ``operators``, ``distributions``, ``judging`` for their sections
 ``build``          runs the sections and writes JSON, PNG, Markdown and HTML
 ``page``           the two pages
 ``compare``        two reports side by side
+``reasons``        what failed, without folders of the machine: no output names one
 =================  ==========================================================================================
 
 A section's ``measure`` gives what JSON can hold, and ``show`` uses nothing else: so a page can be made again from its

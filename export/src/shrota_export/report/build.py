@@ -2,6 +2,8 @@
 
 import io
 import json
+import re
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +20,7 @@ from shrota_export.report.host import host_line
 from shrota_export.report.load import QUIET, Load
 from shrota_export.report.material import Material
 from shrota_export.report.page import Chapter, html_page, markdown_page
+from shrota_export.report.reasons import reason_of
 from shrota_export.report.sections import SECTIONS, in_order_shown, with_needs
 
 FORMAT = 1
@@ -27,6 +30,18 @@ PICTURES = frozenset({*SECTIONS, "activations"})
 TIMED = frozenset({"graph", "profile", "backends", "scaling"})
 """Sections that measure times."""
 JSON, HTML, MARKDOWN = "report.json", "index.html", "report.md"
+
+
+def claim(output: Path) -> None:
+    """Makes the folder and tries it, before minutes are spent on what goes there.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    with writing(output):
+        output.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output):
+            pass
 
 
 def measure_sections(material: Material, names: Sequence[str]) -> dict[str, Any]:
@@ -44,7 +59,7 @@ def measure_sections(material: Material, names: Sequence[str]) -> dict[str, Any]
             data = section.measure(material, _data(done))
             json.dumps(data, allow_nan=False)
         except Exception as error:  # noqa: BLE001 - whatever a section raises, the others go on
-            reason = " ".join(str(error).split())[:300] or type(error).__name__
+            reason = reason_of(error)
             done[name] = {"failed": reason}
             click.echo(f"  failed: {reason}", err=True)
             continue
@@ -73,7 +88,7 @@ def chapters_of(sections: Mapping[str, Any]) -> list[Chapter]:
             try:
                 blocks = section.show(found[name], found)
             except Exception as error:  # noqa: BLE001 - one section that cannot be shown leaves the others
-                blocks = [Paragraph(f"This section could not be shown: {' '.join(str(error).split())[:300]}.")]
+                blocks = [Paragraph(f"This section could not be shown: {reason_of(error)}.")]
         busy = {
             each: sections[each].get("others", 0.0) for each in (name, *section.needs) if each in TIMED & found.keys()
         }
@@ -111,7 +126,7 @@ def write_pages(
     pictures = {block.name: _png(block) for each in chapters for block in each.blocks if isinstance(block, Picture)}
     with writing(output):
         output.mkdir(parents=True, exist_ok=True)
-        for name in PICTURES - pictures.keys():  # of an older report with more sections
+        for name in _pictures_of(output / MARKDOWN) - pictures.keys():  # of an older report with more sections
             (output / f"{name}.png").unlink(missing_ok=True)
         for name, png in pictures.items():
             (output / f"{name}.png").write_bytes(png)
@@ -119,6 +134,12 @@ def write_pages(
         (output / MARKDOWN).write_text(markdown_page(title, about, chapters), encoding="utf-8")
         (output / HTML).write_text(html_page(title, about, chapters, pictures), encoding="utf-8")
     return [output / HTML, output / MARKDOWN, output / JSON, *(output / f"{name}.png" for name in pictures)]
+
+
+def _pictures_of(page: Path) -> set[str]:
+    """Names of the pictures that a report's page shows; none where there is no page."""
+    text = page.read_text(encoding="utf-8", errors="replace") if page.is_file() else ""
+    return set(re.findall(r"\]\((\w+)\.png\)", text)) & PICTURES
 
 
 def _png(picture: Picture) -> bytes:
@@ -152,7 +173,7 @@ def read_report(path: Path) -> dict[str, Any]:
     file = path / JSON if path.is_dir() else path
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, RecursionError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is no JSON"
         raise ReportError(f"{path} cannot be read ({reason}): give the report.json of a report") from error
     wanted = {"format", "title", "checkpoint", "host", "command", "sections"}

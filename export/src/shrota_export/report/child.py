@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from shrota_export.engines import Floats, Ints
+from shrota_export.engines import Floats, Ints, open_engine
 from shrota_export.errors import ReportError
 
 Run = Callable[[Floats, Ints], object]
@@ -57,17 +57,7 @@ def _importer(kind: str) -> Callable[[Path], Run]:
 
         torch.set_num_threads(torch.get_num_threads())
         return lambda path: pytorch_engine(find_checkpoint(str(path)), low=kind == "torch-bf16")
-    import onnxruntime  # noqa: PLC0415
-
-    from shrota_export.report.ort import ALL, open_session  # noqa: PLC0415
-
-    level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL if kind == "onnx-unfused" else ALL
-
-    def load(path: Path) -> Run:
-        session = open_session(path, level=level)
-        return lambda audio, lengths: session.run(None, {"AUDIO": audio, "NUM_SAMPLES": lengths})
-
-    return load
+    return lambda path: open_engine(path, fuse=kind != "onnx-unfused")
 
 
 def main() -> None:

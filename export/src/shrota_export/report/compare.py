@@ -8,6 +8,7 @@ from shrota_export.errors import ReportError
 from shrota_export.report.blocks import Paragraph, Table, number
 from shrota_export.report.build import about_lines, write_pages
 from shrota_export.report.page import Chapter
+from shrota_export.report.reasons import reason_of
 from shrota_export.report.sections import SECTIONS, in_order_shown
 
 
@@ -20,6 +21,10 @@ def compare(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Chapter
             [Paragraph(f"A: {' '.join(about_lines(first)[:2])}"), Paragraph(f"B: {' '.join(about_lines(second)[:2])}")],
         )
     ]
+    lengths = [each.get("audio_seconds") for each in (first, second)]
+    if lengths[0] != lengths[1]:
+        text = f"Mind: A was timed on {lengths[0]} s of audio and B on {lengths[1]} s, so latencies cannot be compared."
+        chapters.append(Chapter("mind", "Unlike audio", [Paragraph(text)]))
     for name in in_order_shown(SECTIONS):
         sides = [each["sections"].get(name, {}) for each in (first, second)]
         if not any(sides):
@@ -55,11 +60,11 @@ def write_comparison(first: Mapping[str, Any], second: Mapping[str, Any], output
         OutputError: the folder cannot be written.
         ReportError: one of them lacks numbers.
     """
-    title = f"{first['checkpoint']['name']} (A) and {second['checkpoint']['name']} (B)"
     try:
+        title = f"{first['checkpoint']['name']} (A) and {second['checkpoint']['name']} (B)"
         chapters = compare(first, second)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise ReportError(
-            f"one of the two is no whole report ({error!r} is wrong or missing): make it again"
+            f"one of the two reports is not whole ({reason_of(error)} is wrong or missing): make it again"
         ) from error
     return write_pages(title, [], chapters, output, {"A": first, "B": second})

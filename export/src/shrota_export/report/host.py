@@ -2,6 +2,7 @@
 
 import os
 import platform
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -10,20 +11,29 @@ from typing import Any
 LIBRARIES = ("shrota-export", "torch", "transformers", "onnx", "onnxruntime", "numpy")
 
 
-def describe_host() -> dict[str, Any]:
-    """This machine, now, in plain types."""
+def _processor_fields() -> dict[str, str]:
+    """What the kernel says of the last processor."""
     information = Path("/proc/cpuinfo")
     text = information.read_text(encoding="utf-8") if information.is_file() else ""
     fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-    names = {name.strip(): value.strip() for name, value in fields.items()}
-    flags = names.get("flags", "").split()
+    return {name.strip(): value.strip() for name, value in fields.items()}
+
+
+def processor() -> str:
+    """The processor's name, as the kernel gives it."""
+    return _processor_fields().get("model name") or platform.processor() or platform.machine()
+
+
+def describe_host(libraries: Sequence[str] = LIBRARIES) -> dict[str, Any]:
+    """This machine, now, in plain types, with the versions of Python and these distributions."""
+    flags = _processor_fields().get("flags", "").split()
     return {
-        "processor": names.get("model name") or platform.processor() or platform.machine(),
+        "processor": processor(),
         "extensions": [flag for flag in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16") if flag in flags],
         "cores": cores(),
         "memory_gib": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30,
         "date": datetime.now(UTC).date().isoformat(),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in libraries}},
     }
 
 

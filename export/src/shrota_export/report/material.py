@@ -1,6 +1,7 @@
 """What the sections measure with, each part made when it is first needed."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
@@ -8,11 +9,10 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 
 from shrota_export.checkpoint import Checkpoint
-from shrota_export.engines import Floats, Ints, make_batch
-from shrota_export.errors import ReportError
+from shrota_export.engines import LEVELS, Floats, Ints, make_batch, open_session
+from shrota_export.errors import ReportError, SpeechError
 from shrota_export.exporters import Exporter, export_graph
 from shrota_export.gate import Spoken, Subject, read_speech
 from shrota_export.gate.stages import module_engine
@@ -25,7 +25,6 @@ from shrota_export.precision.ranges import measure_ranges
 from shrota_export.progress import step
 from shrota_export.report.fusions import ALL_FUSIONS, FUSIONS, fuse
 from shrota_export.report.host import cores
-from shrota_export.report.ort import open_session
 from shrota_export.vocabulary import Vocabulary, read_vocabulary
 
 RANGES_SECONDS = 30
@@ -122,7 +121,7 @@ class Material:
     def basic_path(self) -> Path:
         """What ONNX Runtime's level basic makes of the float32 graph, for the fusions to begin with."""
         path = self.folder / "basic.onnx"
-        open_session(self.graph_path, level=onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC, optimized=path)
+        open_session(self.graph_path, level=LEVELS.ORT_ENABLE_BASIC, optimized=path)
         return path
 
     @cached_property
@@ -152,12 +151,19 @@ class Material:
 
     @cached_property
     def speech(self) -> list[Spoken]:
-        """All of the manifest.
+        """All of the manifest, without windows that are too short for a frame.
 
         Raises:
-            SpeechError: it cannot be read.
+            SpeechError: it cannot be read, or nothing is left.
         """
-        return read_speech(self._speech, self.subject)
+        least = self.subject.receptive_field
+        speech = [
+            replace(spoken, windows=tuple(window for window in spoken.windows if window.size >= least))
+            for spoken in read_speech(self._speech, self.subject)
+        ]
+        if not any(spoken.windows for spoken in speech):
+            raise SpeechError(f"nothing in {self._speech} is as long as a frame ({least} samples): name other speech")
+        return speech
 
     @cached_property
     def some_speech(self) -> list[Spoken]:

@@ -5,13 +5,11 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import onnxruntime
 import torch
 
 from shrota_export.checkpoint import Checkpoint
-from shrota_export.engines import Engine, Floats, Ints
+from shrota_export.engines import Engine, Floats, Ints, open_engine
 from shrota_export.gate.subject import make_subject
 from shrota_export.graph.engine import AcousticEngine
 from shrota_export.loading import load_feature_extractor, load_model
@@ -19,9 +17,7 @@ from shrota_export.precision.graphs import load_graph
 from shrota_export.precision.kinds import Precision
 from shrota_export.report.host import describe_host
 from shrota_export.report.material import Material
-from shrota_export.report.ort import ALL, open_session
-
-NONE = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+from shrota_export.report.reasons import reason_of
 
 
 @dataclass(frozen=True)
@@ -64,17 +60,6 @@ def run_pytorch(module: torch.nn.Module, *, low: bool = False) -> Engine:
     return run
 
 
-def run_graph(path: Path, level: Any = ALL, threads: int = 0) -> Engine:
-    """An engine of a graph in ONNX Runtime."""
-    session = open_session(path, level=level, threads=threads)
-
-    def run(audio: Floats, lengths: Ints) -> tuple[Floats, Ints]:
-        log_probs, num_frames = session.run(["LOG_PROBS", "NUM_FRAMES"], {"AUDIO": audio, "NUM_SAMPLES": lengths})
-        return log_probs, num_frames
-
-    return run
-
-
 def emulated(material: Material, precision: Precision) -> Engine:
     """Half precision as a GPU would have it, see :mod:`shrota_export.precision.emulation`."""
     return make_subject(str(precision), load_graph(material.precision_path(precision))).engine
@@ -91,23 +76,23 @@ def make_variants(material: Material) -> tuple[dict[str, Variant], dict[str, str
     else:
         missing["PyTorch bf16"] = "the processor has no bfloat16 arithmetic (avx512_bf16, amx_bf16)"
     found["ONNX Runtime fp32, as exported"] = Variant(
-        run_graph(exported, NONE), Precision.FP32, "onnx-unfused", exported, note="no optimisation"
+        open_engine(exported, fuse=False), Precision.FP32, "onnx-unfused", exported, note="no optimisation"
     )
-    found["ONNX Runtime fp32"] = Variant(run_graph(exported), Precision.FP32, "onnx", exported, is_served=True)
+    found["ONNX Runtime fp32"] = Variant(open_engine(exported), Precision.FP32, "onnx", exported, is_served=True)
     name = "ONNX Runtime fp32, attention fused"
     try:
         fused = material.fused_path
         note = "all fusions of transformers, then all optimisations; no command installs it yet"
-        found[name] = Variant(run_graph(fused), Precision.FP32, "onnx", fused, note=note)
+        found[name] = Variant(open_engine(fused), Precision.FP32, "onnx", fused, note=note)
     except Exception as error:  # noqa: BLE001 - whatever the fusions raise
-        missing[name] = " ".join(str(error).split())[:160]
+        missing[name] = reason_of(error, 160)
     for precision in (Precision.FP16, Precision.BF16, Precision.INT8):
         name = f"ONNX Runtime {precision}"
         try:
             path = material.precision_path(precision)
-            engine = run_graph(path)
+            engine = open_engine(path)
         except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no base class but Exception
-            missing[name] = " ".join(str(error).split())[:160]
+            missing[name] = reason_of(error, 160)
             continue
         if precision is Precision.FP16:
             note = "no float16 arithmetic on processors: float32 between casts; errors are those of its emulation"

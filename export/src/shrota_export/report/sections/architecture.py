@@ -149,7 +149,7 @@ def show(data: dict[str, Any], found: Mapping[str, Any]) -> list[Block]:  # noqa
     ]
     rows.append(["all", f"{all_parameters:,}", "", number(all_flops / seconds / 1e9), ""])
     apart = data["counted_flops"] / all_flops - 1
-    verdict = "as many to the last one" if not apart else f"{100 * apart:+.2f} % as many"
+    verdict = "as many to the last one" if not apart else f"{abs(100 * apart):.2f} % {'more' if apart > 0 else 'fewer'}"
     memory = [[name, f"{size / 1e6:,.1f} MB"] for name, size in data["weight_bytes"].items()]
     return [
         Paragraph(

@@ -1,23 +1,20 @@
 """Every backend and precision that runs here: speed, memory, errors."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from shrota_client.score import Score, score_utterance
-from shrota_export.engines import Engine, Floats, run_rows
 from shrota_export.gate import Spoken
-from shrota_export.gate.compare import Difference
-from shrota_export.gate.thresholds import Thresholds
-from shrota_export.gate.transcripts import Transcripts, greedy_text
 from shrota_export.precision.kinds import Precision
-from shrota_export.progress import each as with_bar
 from shrota_export.progress import step
 from shrota_export.report.blocks import Block, Paragraph, Picture, Table, number, percent
 from shrota_export.report.child import measure_process
 from shrota_export.report.drawing import colour, new_figure, style
+from shrota_export.report.judging import judge, run_speech
 from shrota_export.report.material import Material
+from shrota_export.report.reasons import reason_of
 from shrota_export.report.timing import run_of, spread_text, take_turns
 from shrota_export.report.variants import Variant, emulated, make_variants
 
@@ -28,7 +25,6 @@ BATCHES = (1, 2, 4, 8)
 BATCH_SECONDS = 5.0
 LENGTHS_S = (1.0, 2.0, 5.0, 10.0, 20.0)
 REFERENCE = "PyTorch fp32"
-Rows = dict[str, list[Floats]]
 
 
 def measure(material: Material, found: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG001
@@ -83,7 +79,7 @@ def _processes(material: Material, variants: Mapping[str, Variant]) -> dict[str,
             try:
                 found[name] = measure_process(variant.kind, variant.source, audio)
             except Exception as error:  # noqa: BLE001 - told in the table
-                found[name] = {"load_s": None, "peak_bytes": None, "process_failed": str(error)}
+                found[name] = {"load_s": None, "peak_bytes": None, "process_failed": reason_of(error)}
     return found
 
 
@@ -91,65 +87,19 @@ def _judge(material: Material, variants: Mapping[str, Variant], speech: Sequence
     """Differences and error rates of each, and of bfloat16 as a GPU would have it."""
     reference = run_speech(variants[REFERENCE].engine, speech, REFERENCE)
     engines = {
-        **{name: variant.judged or (lambda engine=variant.engine: engine) for name, variant in variants.items()},
-        "bf16 graph, emulated": lambda: emulated(material, Precision.BF16),
+        **{
+            name: (each.judged or (lambda engine=each.engine: engine), each.precision)
+            for name, each in variants.items()
+        },
+        "bf16 graph, emulated": (lambda: emulated(material, Precision.BF16), Precision.BF16),
     }
-    return {
-        name: judge(
-            reference,
-            reference if name == REFERENCE else run_speech(make(), speech, name),
-            speech,
-            None if material.is_random else material.vocabulary,
-        )
-        for name, make in engines.items()
-    }
-
-
-def run_speech(engine: Engine, speech: Sequence[Spoken], name: str) -> list[list[Floats]]:
-    """Log-probabilities [F, V] of each window of each utterance, each window alone."""
-    return [
-        [run_rows(engine, [window])[0] for window in spoken.windows] for spoken in with_bar(speech, f"{name} on speech")
-    ]
-
-
-def judge(
-    reference: Sequence[Sequence[Floats]],
-    candidate: Sequence[Sequence[Floats]],
-    speech: Sequence[Spoken],
-    vocabulary: Any,
-) -> dict[str, Any]:
-    """Differences in log-probability, and error rates with their intervals where tokens mean something.
-
-    Args:
-        reference: log-probabilities of the float32 checkpoint, by utterance and window.
-        candidate: those of the variant.
-        speech: with what is said.
-        vocabulary: None if the weights are random.
-    """
-    difference = Difference()
-    old, new = [], []
-    for spoken, expected, found in zip(speech, reference, candidate, strict=True):
-        for row, correct in zip(found, expected, strict=True):
-            difference.add(spoken.name, row, correct)
-        if spoken.text is not None and vocabulary is not None:
-            texts = [
-                " ".join(greedy_text(row.argmax(axis=1), vocabulary) for row in rows) for rows in (expected, found)
-            ]
-            old.append(score_utterance(spoken.name, spoken.text, texts[0]))
-            new.append(score_utterance(spoken.name, spoken.text, texts[1]))
-    result: dict[str, Any] = {"difference": difference.as_dict(), "errors": None}
-    if any(utterance.words.reference_length for utterance in old):
-        transcripts = Transcripts(Score(tuple(old)), Score(tuple(new)))
-        result["errors"] = {
-            "words": transcripts.candidate.words.edits.reference_length,
-            "word_error_rate": transcripts.candidate.words.value,
-            "word_error_rate_interval": transcripts.candidate.words.interval,
-            "character_error_rate": transcripts.candidate.characters.value,
-            "character_error_rate_interval": transcripts.candidate.characters.interval,
-            "rise": transcripts.words.value,
-            "rise_interval": transcripts.words.interval,
-        }
-    return result
+    vocabulary = None if material.is_random else material.vocabulary
+    found = {}
+    for name, (make, precision) in engines.items():
+        subject = replace(material.subject.beside(name, make(), precision), vocabulary=vocabulary)
+        rows = reference if name == REFERENCE else run_speech(subject.engine, speech, name)
+        found[name] = judge(reference, rows, speech, subject)
+    return found
 
 
 def show(data: dict[str, Any], found: Mapping[str, Any]) -> list[Block]:  # noqa: ARG001
@@ -216,14 +166,8 @@ def best(variant: Mapping[str, Any]) -> tuple[int, float]:
 
 
 def keeps(variant: Mapping[str, Any]) -> bool:
-    """Whether it keeps what the gate asks of its precision on this speech: frames and words."""
-    thresholds = Thresholds.of(Precision(variant["precision"]))
-    difference, errors = variant["difference"], variant["errors"]
-    if difference["mean"] is None or difference["mean"] > thresholds.mean_difference:
-        return False
-    return errors is None or bool(
-        errors["rise"] <= thresholds.word_error_rate and difference["changed_frames"] <= thresholds.changed_frames
-    )
+    """Whether the gate allows what it gives on this speech."""
+    return not variant["failures"]
 
 
 def _errors(name: str, each: Mapping[str, Any]) -> list[str]:

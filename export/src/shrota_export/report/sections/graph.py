@@ -8,76 +8,22 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 
-from shrota_export.engines import run_rows
+from shrota_export.engines import ALL, LEVELS, NONE, engine_of, open_session, run_rows
 from shrota_export.precision.graphs import load_graph
 from shrota_export.progress import step
-from shrota_export.report.bare import OLD, count_bare
+from shrota_export.report.bare import count_bare
 from shrota_export.report.blocks import Block, Paragraph, Picture, Table, number, percent
 from shrota_export.report.drawing import colour, new_figure, style
 from shrota_export.report.fusions import FUSIONS, fuse
 from shrota_export.report.material import Material, is_published
-from shrota_export.report.ort import open_session
+from shrota_export.report.operators import PURPOSES, count_operators, published
+from shrota_export.report.reasons import reason_of
 from shrota_export.report.timing import run_of, spread_text, take_turns
-from shrota_export.report.variants import run_graph
 
 TITLE = "Graph"
 ROUNDS = 7
-PUBLISHED = {
-    "Constant": 869,
-    "Unsqueeze": 265,
-    "Add": 227,
-    "MatMul": 194,
-    "Concat": 192,
-    "Reshape": 192,
-    "Transpose": 137,
-    "Mul": 112,
-    "LayerNormalization": 57,
-}
-"""The table that was published for IndicWav2Vec-Hindi's graph (this project's founding document), of 2,437 nodes."""
-PUBLISHED_ALL = 2437
-PUBLISHED_LAYERS = 24
-OTHERS = "all others"
-LEVELS = {
-    "basic": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
-    "extended": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
-    "all": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
-}
-PURPOSES = {
-    "MatMul": "products: projections, attention, feed-forward",
-    "Gemm": "products with their bias",
-    "FusedMatMul": "products with a transposition or a factor in them",
-    "Add": "biases, residual connections, masks",
-    "Mul": "scaling: attention, GELU, masks",
-    "Div": "normalisation, GELU",
-    "Erf": "inside GELU",
-    "Gelu": "GELU as one node",
-    "BiasGelu": "a bias and GELU as one node",
-    "LayerNormalization": "normalisation over the width",
-    "SkipLayerNormalization": "residual connection and normalisation as one node",
-    "Softmax": "attention weights",
-    "LogSoftmax": "log-probabilities",
-    "Conv": "feature extractor, position embedding",
-    "FusedConv": "a convolution and what follows it as one node",
-    "Reshape": "heads of attention, shapes",
-    "Transpose": "heads of attention; time and channels change places",
-    "Constant": "fixed numbers and shapes",
-    "Shape": "shapes that depend on the input",
-    "Gather": "one length out of a shape",
-    "Unsqueeze": "shapes",
-    "Concat": "shapes",
-    "Cast": "between types",
-    "Slice": "cuts one end off",
-    "Attention": "attention as one node",
-    "MultiHeadAttention": "attention as one node, without its projections",
-    "ReorderInput": "into blocks of channels",
-    "ReorderOutput": "out of blocks of channels",
-    "Sqrt": "normalisation",
-    "Pow": "normalisation",
-    "ReduceSum": "normalisation of the audio",
-    "Identity": "nothing",
-}
+RUNTIME_LEVELS = {"basic": LEVELS.ORT_ENABLE_BASIC, "extended": LEVELS.ORT_ENABLE_EXTENDED, "all": ALL}
 
 
 @dataclass(frozen=True)
@@ -97,24 +43,13 @@ class Stage:
     what: str
 
 
-def count_operators(model: onnx.ModelProto) -> Counter[str]:
-    """Nodes by kind, those of subgraphs included."""
-    counts: Counter[str] = Counter()
-    graphs = [model.graph]
-    while graphs:
-        for node in graphs.pop().node:
-            counts[node.op_type] += 1
-            graphs += [attribute.g for attribute in node.attribute if attribute.type == onnx.AttributeProto.GRAPH]
-    return counts
-
-
 def measure(material: Material, found: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG001
     """Makes all stages, counts them, runs them by turns and compares what they give."""
     stages, failed = _stages(material)
     fused, not_fused, remarks = _fused(material)
     stages, failed = {**stages, **fused}, {**failed, **not_fused}
     batch = material.audio(material.seconds)
-    engines = {name: run_graph(stage.path, stage.level) for name, stage in stages.items()}
+    engines = {name: engine_of(open_session(stage.path, level=stage.level)) for name, stage in stages.items()}
     outputs = {name: engine(*batch)[0] for name, engine in engines.items()}
     first = next(iter(stages))
     with step(f"run {len(stages)} graphs by turns"):
@@ -145,18 +80,17 @@ def _bare(material: Material) -> dict[str, dict[str, int]]:
 
 
 def _stages(material: Material) -> tuple[dict[str, Stage], dict[str, str]]:
-    none = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     exported = material.graph_path
-    stages = {"exported": Stage(exported, count_operators(material.graph()), none, "as torch.onnx.export writes it")}
+    stages = {"exported": Stage(exported, count_operators(material.graph()), NONE, "as torch.onnx.export writes it")}
     failed: dict[str, str] = {}
     try:
         folded = fold_constants(material)
         stages["constant folding"] = Stage(
-            folded, count_operators(load_graph(folded)), none, "what does not depend on the input is computed once"
+            folded, count_operators(load_graph(folded)), NONE, "what does not depend on the input is computed once"
         )
     except Exception as error:  # noqa: BLE001 - whatever the folder raises; the others go on
-        failed["constant folding"] = " ".join(str(error).split())[:200]
-    for name, level in LEVELS.items():
+        failed["constant folding"] = reason_of(error, 200)
+    for name, level in RUNTIME_LEVELS.items():
         path = material.folder / f"level-{name}.onnx"
         with step(f"ONNX Runtime's level {name}"):
             open_session(exported, level=level, optimized=path)
@@ -168,7 +102,6 @@ def _stages(material: Material) -> tuple[dict[str, Stage], dict[str, str]]:
 
 
 def _fused(material: Material) -> tuple[dict[str, Stage], dict[str, str], dict[str, list[str]]]:
-    none = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     stages: dict[str, Stage] = {}
     failed: dict[str, str] = {}
     remarks: dict[str, list[str]] = {}
@@ -183,9 +116,9 @@ def _fused(material: Material) -> tuple[dict[str, Stage], dict[str, str], dict[s
                 )
                 path = material.save(model, f"fused-{len(stages)}")
         except Exception as error:  # noqa: BLE001 - whatever the optimizer raises; the others go on
-            failed[f"fused: {name}"] = " ".join(str(error).split())[:200]
+            failed[f"fused: {name}"] = reason_of(error, 200)
             continue
-        stages[f"fused: {name}"] = Stage(path, count_operators(model), none, f"onnxruntime.transformers: {name}")
+        stages[f"fused: {name}"] = Stage(path, count_operators(model), NONE, f"onnxruntime.transformers: {name}")
     return stages, failed, remarks
 
 
@@ -274,45 +207,6 @@ def _operators(stages: Mapping[str, Any]) -> Table:
             for kind in kinds
         ],
         "Operators of the graphs",
-    )
-
-
-def published(ours: Mapping[str, int], bare: Mapping[str, Mapping[str, int]]) -> list[Block]:
-    """The published table beside the bare model and our graph, and what explains the differences.
-
-    Args:
-        ours: operators of the exported graph.
-        bare: those of transformers' model, by its way through attention.
-    """
-    columns = {"published": {**PUBLISHED, OTHERS: PUBLISHED_ALL - sum(PUBLISHED.values())}}
-    for name, counts in {**{f"bare, attention {name}": each for name, each in bare.items()}, "ours": ours}.items():
-        columns[name] = {kind: counts.get(kind, 0) for kind in PUBLISHED}
-        columns[name][OTHERS] = sum(counts.values()) - sum(columns[name].values())
-    rows = [[kind, *[f"{column[kind]:,}" for column in columns.values()]] for kind in (*PUBLISHED, OTHERS)]
-    rows.append(["all", *[f"{sum(column.values()):,}" for column in columns.values()]])
-    return [
-        Table(
-            ["operator", *columns],
-            rows,
-            "The published table beside the bare model of transformers, exported as ours is, and our graph",
-        ),
-        Paragraph(_explanation(ours, bare)),
-    ]
-
-
-def _explanation(ours: Mapping[str, int], bare: Mapping[str, Mapping[str, int]]) -> str:
-    old = bare[OLD]
-    same = [kind for kind in PUBLISHED if old.get(kind, 0) == PUBLISHED[kind]]
-    without = sum(old.values()) - old.get("Identity", 0)
-    more = ", ".join(f"{old.get(kind, 0) - ours.get(kind, 0)} {kind}" for kind in ("Constant", "Reshape", "Concat"))
-    return (
-        "With attention as transformers 4 wrote it, the bare model has just as many nodes as published of "
-        f"{len(same)} of the {len(PUBLISHED)} kinds, and {without:,} in all without Identity, which stands for "
-        f"weights that are equal to others ({PUBLISHED_ALL:,} were published). So the published table is that of the "
-        f"bare model of that time, which put the heads into the batch: that is {more} more than in our graph. MatMul "
-        "and LayerNormalization are the architecture's and equal everywhere. Our graph also holds what the bare one "
-        "leaves to the caller: normalisation of the audio, the padding mask, the log-softmax; so it has "
-        f"{ours.get('Add', 0) - old.get('Add', 0)} Add more."
     )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from shrota_export.engines import open_engine
 from shrota_export.progress import step
 from shrota_export.report.blocks import Block, Paragraph, Picture, Table, number
 from shrota_export.report.child import measure_process
@@ -13,7 +14,6 @@ from shrota_export.report.fit import exponent, quadratic
 from shrota_export.report.host import available_memory
 from shrota_export.report.material import Material
 from shrota_export.report.timing import run_of, spread_text, take_turns
-from shrota_export.report.variants import run_graph
 
 TITLE = "Scaling"
 LENGTHS_S = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0)
@@ -26,10 +26,10 @@ MEMORY_BATCHES = (1, 2, 4, 8)
 
 def measure(material: Material, found: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG001
     """The float32 graph in ONNX Runtime: lengths by turns, batches by turns, threads by turns."""
-    engine = run_graph(material.graph_path)
+    engine = open_engine(material.graph_path)
     lengths = {f"{seconds:g}": material.audio(seconds) for seconds in LENGTHS_S}
     batches = {str(rows): material.audio(BATCH_SECONDS, rows) for rows in BATCHES}
-    threads = {str(count): run_graph(material.graph_path, threads=count) for count in thread_counts(material.threads)}
+    threads = {str(count): open_engine(material.graph_path, threads=count) for count in thread_counts(material.threads)}
     whole = material.audio(material.seconds)
     with step("lengths"):
         by_length = take_turns({name: run_of(engine, batch) for name, batch in lengths.items()}, ROUNDS)

@@ -29,7 +29,7 @@ def measure(material: Material, found: Mapping[str, Any]) -> dict[str, Any]:  # 
             for name, each in variants.items()
             if not each["is_served"] and keeps(each) and best(each)[1] > most
         },
-        "refused": [name for name, each in variants.items() if not keeps(each)],
+        "refused": {name: each["failures"][0] for name, each in variants.items() if not keeps(each)},
         "batch": batch,
         "batch_budget_seconds": batch * found["backends"]["batch_seconds"],
         "threads": int(fastest),
@@ -60,17 +60,14 @@ def show(data: dict[str, Any], found: Mapping[str, Any]) -> list[Block]:
     ]
     faster = ", ".join(f"{name} ({gain:.2f} times)" for name, gain in data["faster"].items())
     faster = f" Faster, but installed by no command of this project: {faster}." if faster else ""
-    refused = (
-        f" Not considered, because their errors are above what the gate allows: {', '.join(data['refused'])}."
-        if data["refused"]
-        else ""
-    )
+    refused = "; ".join(f"{name} ({reason})" for name, reason in data["refused"].items())
+    refused = f" Not considered, because the gate would refuse it: {refused}." if refused else ""
     return [
         Paragraph(
             f"On this machine run {data['variant']} with {data['threads']} "
             f"thread{'s' if data['threads'] > 1 else ''} and batches of up to {data['batch_budget_seconds']:g} s of "
-            "audio: of what a server here can run, it has the most throughput among those whose errors the gate "
-            f"allows.{faster}{refused}"
+            "audio: of what a server here can run, it has the most throughput among those whose errors on this "
+            f"speech the gate allows.{faster}{refused}"
         ),
         Table(["evidence"], [[line] for line in lines]),
     ]
@@ -78,8 +75,8 @@ def show(data: dict[str, Any], found: Mapping[str, Any]) -> list[Block]:
 
 def _threads(data: Mapping[str, Any]) -> str:
     if data["threads"] == 1:
-        return "more threads than one are not faster"
-    return f"{data['threads']} threads are {data['thread_gain']:.2f} times as fast as one"
+        return "in float32, more threads than one are not faster"
+    return f"in float32, {data['threads']} threads are {data['thread_gain']:.2f} times as fast as one"
 
 
 def _memory(chosen: Mapping[str, Any]) -> str:

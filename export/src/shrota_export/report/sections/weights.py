@@ -5,63 +5,19 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
 from shrota_export.precision.kinds import FLOAT16_MAX
 from shrota_export.precision.mixed import MARGIN, unsafe_nodes
 from shrota_export.precision.ranges import by_layer
 from shrota_export.progress import step
 from shrota_export.report.blocks import Block, Paragraph, Picture, Table, number, percent
+from shrota_export.report.distributions import OUTLIER, describe_weights, measure_outputs
 from shrota_export.report.drawing import colour, new_figure, style
-from shrota_export.report.layers import place
+from shrota_export.report.layers import kind_of, place
 from shrota_export.report.material import Material
 
 TITLE = "Weights and activations"
-QUANTILES = (0.001, 0.01, 0.5, 0.99, 0.999)
 BINS = 80
-OUTLIER = 6.0
-"""Standard deviations from the mean; of a normal distribution one in 500 million."""
-FLOAT16_SMALLEST = 2.0**-24
-"""The least number above zero that float16 has (IEEE 754 binary16, subnormal)."""
-FLOAT16_NORMAL = 2.0**-14
-"""The least that it has with all its bits."""
-Floats = NDArray[np.float32]
-
-
-def describe_weights(weight: Floats) -> dict[str, Any]:
-    """Of one matrix or kernel [outputs, ...]: quantiles, outliers, and what 16 and 8 bits make of it.
-
-    The error of a precision is the root of the mean square of what rounding changes, over that of the weights. int8 is
-    symmetric with one scale for each output (scale = largest magnitude / 127), as :mod:`shrota_export.precision.int8`
-    does it.
-    """
-    flat = weight.reshape(weight.shape[0], -1)
-    deviation = float(flat.std())
-    scale = np.abs(flat).max(axis=1, keepdims=True) / 127
-    int8 = np.round(flat / np.where(scale, scale, 1)) * scale
-    magnitude = np.abs(flat)
-    with np.errstate(over="ignore"):
-        float16 = flat.astype(np.float16).astype(np.float32)
-    bfloat16 = torch.from_numpy(np.ascontiguousarray(flat)).bfloat16().float().numpy()
-    return {
-        "count": int(flat.size),
-        "deviation": deviation,
-        "largest": float(magnitude.max()),
-        "quantiles": [float(value) for value in np.quantile(flat, QUANTILES)],
-        "outliers": float((np.abs(flat - flat.mean()) > OUTLIER * deviation).mean()) if deviation else 0.0,
-        "below_float16": float(((magnitude > 0) & (magnitude < FLOAT16_SMALLEST / 2)).mean()),
-        "subnormal_float16": float(((magnitude > 0) & (magnitude < FLOAT16_NORMAL)).mean()),
-        "error": {
-            name: _error(rounded, flat) for name, rounded in (("fp16", float16), ("bf16", bfloat16), ("int8", int8))
-        },
-    }
-
-
-def _error(rounded: Floats, exact: Floats) -> float | None:
-    size = float(np.sqrt((exact.astype(np.float64) ** 2).mean()))
-    error = float(np.sqrt(((rounded.astype(np.float64) - exact) ** 2).mean()))
-    return error / size if size and np.isfinite(error) else None
 
 
 def measure(material: Material, found: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG001
@@ -75,7 +31,7 @@ def measure(material: Material, found: Mapping[str, Any]) -> dict[str, Any]:  # 
                 weight = parameter.detach().numpy()
                 weights[name] = describe_weights(weight)
                 deviation = weights[name]["deviation"] or 1.0
-                pooled[_kind(name)] += np.histogram((weight - weight.mean()) / deviation, edges)[0]
+                pooled[kind_of(name)] += np.histogram((weight - weight.mean()) / deviation, edges)[0]
     with step("look at the outputs of the layers"):
         outputs = measure_outputs(material)
     return {
@@ -102,59 +58,11 @@ def _finite(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def _kind(name: str) -> str:
-    for part, kind in (
-        ("feature_extractor", "feature extractor"),
-        ("position_embedding", "position embedding"),
-        ("attention", "attention"),
-        ("feed_forward", "feed-forward"),
-        ("head", "head"),
-    ):
-        if part in name:
-            return kind
-    return "feature projection" if "feature_projection" in name else "other"
-
-
-def measure_outputs(material: Material) -> dict[str, Any]:
-    """Of what each encoder layer gives on some speech: quantiles, and how far the largest channel stands out."""
-    outputs: defaultdict[str, list[Floats]] = defaultdict(list)
-
-    def keep(name: str) -> Any:
-        def hook(_module: Any, _inputs: Any, output: Any) -> None:
-            hidden = output[0] if isinstance(output, tuple) else output
-            outputs[name].append(hidden[0].numpy())
-
-        return hook
-
-    layers = list(material.engine.layers)
-    handles = [layer.register_forward_hook(keep(f"layers.{index}")) for index, layer in enumerate(layers)]
-    try:
-        for spoken in material.some_speech:
-            for window in spoken.windows:
-                material.subject.engine(window[None], np.array([[window.size]], np.int32))
-    finally:
-        for handle in handles:
-            handle.remove()
-    return {name: describe_output(np.concatenate(rows)) for name, rows in outputs.items()}
-
-
-def describe_output(hidden: Floats) -> dict[str, Any]:
-    """Of activations [F, H]: quantiles, the largest, and the largest channel over the middle one."""
-    by_channel = np.abs(hidden).max(axis=0)
-    middle = float(np.median(by_channel))
-    return {
-        "quantiles": [float(value) for value in np.quantile(hidden, QUANTILES)],
-        "largest": float(by_channel.max()),
-        "channel": int(by_channel.argmax()),
-        "channel_ratio": float(by_channel.max()) / middle if middle else None,
-    }
-
-
 def show(data: dict[str, Any], found: Mapping[str, Any]) -> list[Block]:  # noqa: ARG001
     """Weights by kind, activations by layer, the verdict on each precision."""
     kinds: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
     for name, described in data["weights"].items():
-        kinds[_kind(name)].append(described)
+        kinds[kind_of(name)].append(described)
     limit = FLOAT16_MAX / data["margin"]
     return [
         Paragraph(verdict(data)),
@@ -225,9 +133,7 @@ def _row(kind: str, described: list[dict[str, Any]]) -> list[str]:
     count = sum(each["count"] for each in described)
     outliers = sum(each["outliers"] * each["count"] for each in described) / count
     deviation = float(np.sqrt(sum(each["deviation"] ** 2 * each["count"] for each in described) / count))
-    errors = [
-        max(described, key=lambda each: each["error"][name] or 0)["error"][name] for name in ("fp16", "bf16", "int8")
-    ]
+    errors = [_worst([each["error"][name] for each in described]) for name in ("fp16", "bf16", "int8")]
     return [
         kind,
         str(len(described)),
@@ -237,6 +143,12 @@ def _row(kind: str, described: list[dict[str, Any]]) -> list[str]:
         f"{1e6 * outliers:,.1f} in a million",
         *[_change(error) for error in errors],
     ]
+
+
+def _worst(errors: list[float | None]) -> float | None:
+    """The largest; None, which is overflow, is worse than any."""
+    known = [error for error in errors if error is not None]
+    return max(known) if len(known) == len(errors) else None
 
 
 def _change(error: float | None) -> str:

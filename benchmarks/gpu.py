@@ -43,7 +43,7 @@ BUNDLED = ROOT / "models" / "hindi-small"
 SAMPLES = ROOT / "samples" / "manifest.jsonl"
 MEASURE_S = 4.0
 """Of one batch size in ONNX Runtime and PyTorch, all engines together."""
-LOAD_S = 8.0
+LOAD_S = 12.5
 """Of one concurrency on Triton."""
 
 
@@ -189,7 +189,7 @@ def _counts(text: str) -> tuple[int, ...]:
 @click.option("--output", type=click.Path(path_type=Path), default=Path("build/gpu"), show_default=True)
 @click.option("--manifest", type=click.Path(path_type=Path), default=SAMPLES, show_default=True, help="Speech.")
 @click.option("--batches", default="1,32", show_default=True, help="Rows of a run.")
-@click.option("--concurrency", default="1,64", show_default=True, help="Requests in flight on Triton.")
+@click.option("--concurrency", default="1,64,128", show_default=True, help="Requests in flight on Triton.")
 @click.option("--seconds-of-audio", type=click.FloatRange(min=0.5, max=20), default=10, show_default=True)
 @click.option("--instances", type=click.IntRange(1), default=1, show_default=True, help="Of the engine on Triton.")
 @click.option("--perf-analyzer", help="The program. [that on the PATH; without one, threads of our own]")

@@ -21,7 +21,7 @@ from shrota_export.paths import MODEL
 from shrota_server import TritonServer
 
 ENGINE = "acoustic_onnx"
-TRIALS = 3
+TRIALS = 4
 CSV = {"Inferences/Second": "utterances_per_second", "p50 latency": "p50_ms", "p99 latency": "p99_ms"}
 """Columns of perf_analyzer's report; its latencies are in microseconds."""
 UNSTABLE = "Failed to obtain stable measurement"

@@ -209,7 +209,7 @@ def test_perf_analyzer_s_report(tmp_path: Path) -> None:
     command = perf_analyzer_command("perf_analyzer", Load("host:1", 10, 64, 8.0), tmp_path / "input.json", report)
     assert command[:3] == ["perf_analyzer", "-m", "acoustic_onnx"]
     assert command[command.index("--concurrency-range") + 1] == "64:64"
-    assert command[command.index("--measurement-interval") + 1] == "2000"
+    assert command[command.index("--measurement-interval") + 1] == "1600"
 
 
 def write_program(folder: Path, end: str = "exit 0") -> str:

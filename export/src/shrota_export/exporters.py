@@ -41,6 +41,7 @@ def export_graph(engine: nn.Module, path: Path, exporter: Exporter, opset: int =
         else:
             _export_dynamo(engine, example, path, opset)
     model = onnx.load(path)
+    _share_constants(model)
     _name_axes(model)
     return model
 
@@ -78,6 +79,26 @@ def _export_dynamo(engine: nn.Module, example: tuple[Tensor, Tensor], path: Path
         external_data=True,
         verbose=False,
     )
+
+
+def _share_constants(model: onnx.ModelProto) -> None:
+    """Takes out copies of constants: users of the copy use the constant.
+
+    The older exporter stores equal parameters (the biases of a model with random weights, all zero) once, behind an
+    ``Identity`` for each further one. A bias that is computed would keep its addition in float32 in a mixed graph.
+    """
+    constants = {tensor.name for tensor in model.graph.initializer}
+    copies: dict[str, str] = {}
+    for node in model.graph.node:
+        source = copies.get(node.input[0], node.input[0]) if node.op_type == "Identity" else ""
+        if source in constants:
+            copies[node.output[0]] = source
+    kept = [node for node in model.graph.node if node.output[0] not in copies]
+    for node in kept:
+        for index, name in enumerate(node.input):
+            node.input[index] = copies.get(name, name)
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
 
 
 def _name_axes(model: onnx.ModelProto) -> None:

@@ -12,7 +12,7 @@ from transformers import Wav2Vec2FeatureExtractor
 
 from shrota_export.engines import Engine, open_engine
 from shrota_export.exporters import Exporter, export_graph
-from shrota_export.graph.engine import MASKED_SCORE, AcousticEngine
+from shrota_export.graph.engine import MASKED_SCORE, AcousticEngine, Target
 from shrota_export.graph.normalization import AudioNormalizer, count_frames
 from shrota_export.graph.wavlm import PositionBias
 from shrota_export.speech import Utterance
@@ -31,15 +31,28 @@ class Case(NamedTuple):
     references: list[Floats]
 
 
-@pytest.fixture(scope="module", params=list(FAMILIES))
+WIDE = {"conv_dim": [64] * 7}
+CASES = [
+    *((family, Target.CPU, {}) for family in FAMILIES),
+    *((family, Target.GPU, {}) for family in FAMILIES),
+    ("wav2vec2", Target.GPU, WIDE),
+    ("wav2vec2 with group norm", Target.GPU, {**WIDE, "conv_kernel": (5, 4, 3, 3, 3, 2, 2)}),
+    ("wav2vec2", Target.GPU, {"num_conv_pos_embeddings": 7}),
+]
+"""Wide convolutions are products of another form than narrow ones; kernels of 4 and 3, even and odd ones of positions."""
+
+
+@pytest.fixture(scope="module", params=CASES, ids=lambda case: f"{case[0]}, {case[1]}{', other shape' * bool(case[2])}")
 def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
-    model = make_model(request.param)
+    family, target, changes = request.param
+    model = make_model(family, **changes)
     extractor = Wav2Vec2FeatureExtractor(do_normalize=True)
     utterances = [make_audio(length, seed) for seed, length in enumerate(LENGTHS)]
     named = [Utterance(str(audio.size), audio) for audio in utterances]
     references = reference_log_probs(model, extractor, named)
     path = tmp_path_factory.mktemp("graph") / "model.onnx"
-    onnx.save(export_graph(AcousticEngine(model, normalize=True).eval(), path, Exporter.TORCHSCRIPT), path)
+    engine = AcousticEngine(model, normalize=True, target=target).eval()
+    onnx.save(export_graph(engine, path, Exporter.TORCHSCRIPT), path)
     return Case(open_engine(path), utterances, references)
 
 

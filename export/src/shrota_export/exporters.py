@@ -115,6 +115,7 @@ EXPECTED_WARNINGS = {
     "The feature will be removed. Please remove usage of this function": DeprecationWarning,
     "`isinstance\\(treespec, LeafSpec\\)` is deprecated": FutureWarning,
     "# The axis name: B will not be used": UserWarning,
+    "Constant folding - Only steps=1 can be constant folded": UserWarning,
 }
 """What the exporters say about themselves on every run, by the beginning of the text."""
 

@@ -6,6 +6,7 @@ group norm of the feature extractor, the batch norm of HuBERT's position embeddi
 data2vec's see what lies behind the end.
 """
 
+from enum import StrEnum
 from typing import Any
 
 import torch
@@ -13,7 +14,8 @@ from torch import Tensor, nn
 
 from shrota_export.frontend import receptive_field_and_stride
 from shrota_export.graph.normalization import AudioNormalizer, MaskedGroupNorm, count_frames
-from shrota_export.graph.position import make_position_embedding
+from shrota_export.graph.position import PositionEmbedding, make_position_embedding
+from shrota_export.graph.products import ProductExtractor, ProductPositionEmbedding
 from shrota_export.graph.wavlm import GatedRelativeAttention, PositionBias
 
 MASKED_SCORE = -1e4
@@ -25,10 +27,19 @@ float32, bfloat16 and float16 alike, so that padding has no weight at all.
 """
 
 
+class Target(StrEnum):
+    """What the graph is made for: the results are the same, the form of the convolutions is not."""
+
+    CPU = "cpu"
+    """convolutions, as the checkpoint has them"""
+    GPU = "gpu"
+    """matrix products in their place, see :mod:`shrota_export.graph.products`"""
+
+
 class AcousticEngine(nn.Module):
     """A CTC model of the wav2vec 2.0 family from raw audio on; takes the layers of ``model`` over."""
 
-    def __init__(self, model: Any, *, normalize: bool) -> None:
+    def __init__(self, model: Any, *, normalize: bool, target: Target = Target.CPU) -> None:
         super().__init__()
         config = model.config
         base = model.base_model
@@ -42,8 +53,15 @@ class AcousticEngine(nn.Module):
             if isinstance(norm, nn.GroupNorm)
             else None
         )
+        self.products: ProductExtractor | None = None
         self.feature_projection = base.feature_projection
         self.position_embedding = make_position_embedding(base.encoder.pos_conv_embed)
+        if target is Target.GPU:
+            self.products = ProductExtractor(
+                self.feature_extractor, self.receptive_field, self.stride, self.group_norm
+            )
+            if isinstance(self.position_embedding, PositionEmbedding):
+                self.position_embedding = ProductPositionEmbedding(self.position_embedding)
         self.layers = base.encoder.layers
         self.layer_norm = base.encoder.layer_norm
         self.norm_first = bool(getattr(config, "do_stable_layer_norm", False))
@@ -68,6 +86,8 @@ class AcousticEngine(nn.Module):
 
     def _extract(self, audio: Tensor, num_samples: Tensor) -> Tensor:
         """Audio [B, T] -> features [B, F, C]."""
+        if self.products is not None:
+            return self.products(audio, num_samples)
         features = audio.unsqueeze(1)
         for index, layer in enumerate(self.feature_extractor):
             if index == 0 and self.group_norm is not None:

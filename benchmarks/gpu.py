@@ -3,8 +3,10 @@
     python -m benchmarks.gpu --output build/gpu --seconds 540
 
 For the bundled checkpoint and for one of IndicWav2Vec-Hindi's architecture with random weights: float32, tf32 (a flag
-of the provider), float16 and bfloat16 graphs through the gate against PyTorch in float32 on the same GPU; then, of the
-large one, time of a run by turns (PyTorch and ONNX Runtime, tensors on the GPU) and throughput and latency of
+of the provider), float16 and bfloat16 graphs, as `shrota export onnx --target gpu` and `shrota export precision` make
+them, through the gate against PyTorch in float32 on the same GPU; then, of the
+large one, time of a run by turns (PyTorch and ONNX Runtime, tensors on the GPU; at the end, the graph in its other
+form, with convolutions, beside it) and throughput and latency of
 `acoustic_onnx` on Triton under perf_analyzer, whose requests the dynamic batcher joins. The bar: float16 through Triton
 at least 1.7 times tf32. It is judged for the published shape on CUDA only, and the page's head has
 the options and the shape.
@@ -18,6 +20,7 @@ on a processor, with ``--layers 1 --hidden-size 64 --heads 4 --conv-dim 32`` in 
 import shutil
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +39,7 @@ from scripts.repository import ROOT
 from shrota_export.checkpoint import find_checkpoint
 from shrota_export.errors import ExportError, GateSettingError
 from shrota_export.gate import Thresholds, check
+from shrota_export.graph.engine import Target
 from shrota_export.precision.kinds import Precision
 from shrota_export.random_checkpoint import Shape, write_random_checkpoint
 
@@ -61,21 +65,26 @@ def gate_step(model: Model, mode: str, device: str) -> dict[str, Any]:
     return {"gate": report.as_dict(), "note": note}
 
 
-def engines_step(model: Model, modes: tuple[str, ...], device: str, rows: int, seconds: float) -> dict[str, Any]:
-    """Time of a run, all engines by turns."""
+def engines_step(
+    model: Model, modes: tuple[str, ...], device: str, rows: int, seconds: float, *, convolutions: Model | None = None
+) -> dict[str, Any]:
+    """Time of a run, all engines by turns; with ``convolutions``, the graph in that form in the place of PyTorch."""
     engines: dict[str, Any] = {}
     failed = {}
     notes: dict[str, str | None] = {}
 
-    def open_graph(mode: str) -> OnnxEngine:
-        graph, notes[f"onnxruntime {mode}"] = model.graph_that_runs(mode, device)
+    def open_graph(source: Model, name: str, mode: str) -> OnnxEngine:
+        graph, notes[name] = source.graph_that_runs(mode, device)
         return OnnxEngine(graph, mode, device)
 
     for mode in modes:
-        makers: dict[str, Callable[[], Any]] = {
-            f"onnxruntime {mode}": lambda mode=mode: open_graph(mode),  # type: ignore[misc]
-            f"pytorch {mode}": lambda mode=mode: model.torch_engine(mode, device, "sdpa"),  # type: ignore[misc]
-        }
+        name = f"onnxruntime {mode}"
+        makers: dict[str, Callable[[], Any]] = {name: partial(open_graph, model, name, mode)}
+        if convolutions is None:
+            makers[f"pytorch {mode}"] = partial(model.torch_engine, mode, device, "sdpa")
+        else:
+            name = f"onnxruntime {mode}, convolutions"
+            makers[name] = partial(open_graph, convolutions, name, mode)
         for name, make in makers.items():
             try:
                 engine = make()
@@ -145,13 +154,13 @@ def measure(order: Order, limit_s: float, speech: Path, command: str) -> dict[st
         folder = Path(name)
         models: dict[str, Model] = {}
 
-        def load(which: str) -> dict[str, Any]:
+        def load(which: str, target: Target = Target.GPU) -> dict[str, Any]:
             if which == "large":
                 write_random_checkpoint(folder / "random", LIKE, order.shape, seed=0)
             checkpoint = find_checkpoint(str(BUNDLED if which == "bundled" else folder / "random"))
-            models[which] = Model(which, checkpoint, folder, speech)
+            models[which] = Model(which, checkpoint, folder, speech, target)
             models[which].graph(Precision.FP32)
-            return {"checkpoint": checkpoint.sha256}
+            return {"checkpoint": checkpoint.sha256, "target": str(target)}
 
         work.step("load bundled", lambda: load("bundled"))
         work.step("load large", lambda: load("large"))
@@ -173,6 +182,19 @@ def measure(order: Order, limit_s: float, speech: Path, command: str) -> dict[st
                             models["large"], modes, order.device, rows, order.seconds_of_audio
                         ),
                     )
+        work.step("load convolutions", lambda: load("convolutions", Target.CPU))
+        for rows in order.batches:
+            work.step(
+                f"engines convolutions, {rows} rows",
+                lambda rows=rows: engines_step(  # type: ignore[misc]
+                    models["large"],
+                    modes,
+                    order.device,
+                    rows,
+                    order.seconds_of_audio,
+                    convolutions=models["convolutions"],
+                ),
+            )
     return work.results
 
 

@@ -53,7 +53,8 @@ def cuda_options(mode: str) -> dict[str, str]:
     """Of ONNX Runtime's CUDA provider, as `acoustic_onnx/config.pbtxt` has them."""
     return {
         "use_tf32": "1" if mode == "tf32" else "0",
-        "cudnn_conv_algo_search": "DEFAULT",  # the heuristic search fails on the positional convolution in float16
+        "cudnn_conv_algo_search": "HEURISTIC",
+        "cudnn_conv1d_pad_to_nc1d": "1",
         "arena_extend_strategy": "kSameAsRequested",
     }
 

@@ -11,7 +11,7 @@ from benchmarks.gpu_engines import OnnxEngine, TorchEngine, batch_of, graph_prec
 from shrota_export.checkpoint import Checkpoint
 from shrota_export.exporters import Exporter, export_graph
 from shrota_export.gate import Spoken, Subject, read_speech
-from shrota_export.graph.engine import AcousticEngine
+from shrota_export.graph.engine import AcousticEngine, Target
 from shrota_export.loading import load_feature_extractor, load_model, load_tokenizer
 from shrota_export.precision.convert import convert
 from shrota_export.precision.graphs import load_graph, save_graph
@@ -19,21 +19,34 @@ from shrota_export.precision.kinds import Precision
 from shrota_export.precision.ranges import measure_ranges
 from shrota_export.vocabulary import read_vocabulary
 
+FLOAT32_CONVOLUTIONS = "convolutions in float32: this provider has none in bfloat16"
 CONVOLUTION = re.compile(r"implementation for Conv\(|running Conv node")
 """In the message of ONNX Runtime, which also names the node, the kind that has no kernel."""
-FLOAT32_CONVOLUTIONS = "convolutions in float32: this provider has none in bfloat16"
 
 
 class Model:
-    """A checkpoint, its PyTorch engine and its graphs."""
+    """A checkpoint, its PyTorch engine, and its graphs in the form of ``target``; PyTorch keeps its own.
 
-    def __init__(self, name: str, checkpoint: Checkpoint, folder: Path, speech: Path) -> None:
+    Args:
+        name: of the files and in the tables.
+        checkpoint: the checkpoint.
+        folder: for the graphs.
+        speech: a manifest.
+        target: see :class:`~shrota_export.graph.engine.Target`.
+    """
+
+    def __init__(
+        self, name: str, checkpoint: Checkpoint, folder: Path, speech: Path, target: Target = Target.GPU
+    ) -> None:
         self.name = name
         self._folder = folder
         self._speech = speech
+        self._checkpoint = checkpoint
+        self._target = target
         model = load_model(checkpoint)
         self.vocabulary = read_vocabulary(checkpoint.name, load_tokenizer(checkpoint), model.config.vocab_size)
-        self._module = AcousticEngine(model, normalize=bool(load_feature_extractor(checkpoint).do_normalize)).eval()
+        self._normalize = bool(load_feature_extractor(checkpoint).do_normalize)
+        self._module = AcousticEngine(model, normalize=self._normalize).eval()
         self._rate = checkpoint.sample_rate
         self._ranges: dict[str, float] | None = None
 
@@ -52,13 +65,14 @@ class Model:
         if path.is_file():
             return path
         if precision is Precision.FP32:
-            model = export_graph(self._module, self._folder / "exported.onnx", Exporter.TORCHSCRIPT)
+            engine = AcousticEngine(load_model(self._checkpoint), normalize=self._normalize, target=self._target)
+            model = export_graph(engine.eval(), self._folder / "exported.onnx", Exporter.TORCHSCRIPT)
         else:
             source = load_graph(self.graph(Precision.FP32))
             if precision is Precision.FP16 and self._ranges is None:
-                self._ranges = measure_ranges(source, self.speech()[:1])
+                self._ranges = measure_ranges(source, self.speech())
             keep = [node.name for node in source.graph.node if node.op_type == "Conv"] if float32_convolutions else []
-            model = convert(source, precision, self._ranges or {}, keep)
+            model = convert(source, precision, self._ranges or {}, keep, fused=self._target is Target.GPU)
         save_graph(model, path, f"{path.name}.data")
         return path
 

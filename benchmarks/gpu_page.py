@@ -36,11 +36,16 @@ def markdown(results: dict[str, Any]) -> str:
     for name, step in results["steps"].items():
         if "gate" in step:
             lines.append(_gate_row(name.removeprefix("gate "), step))
-    lines += ["", "## Through Triton", "", "| precision | in flight | utterances / s | p50, ms | p99, ms | by | note |"]
-    lines.append("|---|---|---|---|---|---|---|")
+    lines += [
+        "",
+        "## Through Triton",
+        "",
+        "| precision | in flight | utterances / s | audio, s / s | p50, ms | p99, ms | by | note |",
+    ]
+    lines.append("|---|---|---|---|---|---|---|---|")
     for name, step in results["steps"].items():
         for load in step.get("loads", []):
-            lines.append(_load_row(name.removeprefix("triton large "), load, step.get("note")))
+            lines.append(_load_row(name.removeprefix("triton large "), load, step))
     fast, slow = best_throughput(results, "fp16"), best_throughput(results, "tf32")
     if fast and slow:
         lines += ["", f"fp16 over tf32: {fast / slow:.2f}; bar: {_verdict(results, fast / slow)}."]
@@ -70,10 +75,13 @@ def _verdict(results: dict[str, Any], ratio: float) -> str:
     return f"at least {BAR}, {'met' if ratio >= BAR else '**not met**'}"
 
 
-def _load_row(name: str, load: dict[str, Any], note: str | None) -> str:
-    numbers = (load.get(key) for key in ("utterances_per_second", "p50_ms", "p99_ms"))
-    shown = " | ".join("not measured" if number is None else f"{number:.1f}" for number in numbers)
-    notes = "; ".join(text for text in (note, "**unstable**" if load.get("unstable") else None) if text)
+def _load_row(name: str, load: dict[str, Any], step: dict[str, Any]) -> str:
+    throughput = load.get("utterances_per_second")
+    seconds = step.get("seconds_of_audio")
+    audio = None if throughput is None or seconds is None else throughput * seconds
+    numbers = (throughput, audio, load.get("p50_ms"), load.get("p99_ms"))
+    shown = " | ".join("not measured" if number is None else f"{number:,.1f}" for number in numbers)
+    notes = "; ".join(text for text in (step.get("note"), "**unstable**" if load.get("unstable") else None) if text)
     return f"| {name} | {load.get('concurrency')} | {shown} | {load.get('by')} | {notes} |"
 
 
@@ -98,12 +106,12 @@ def _engine_table(step: dict[str, Any]) -> list[str]:
         "",
         f"## One run of {step['rows']} rows of {step['seconds_of_audio']:g} s, on the device",
         "",
-        "| engine | median, ms | least, ms | utterances / s | note |",
-        "|---|---|---|---|---|",
+        "| engine | median, ms | least, ms | utterances / s | audio, s / s | note |",
+        "|---|---|---|---|---|---|",
     ]
     lines += [
         f"| {name} | {found['median_ms']:.2f} | {found['least_ms']:.2f} | {found['utterances_per_second']:.1f} "
-        f"| {found.get('note') or ''} |"
+        f"| {found['utterances_per_second'] * step['seconds_of_audio']:,.0f} | {found.get('note') or ''} |"
         for name, found in step["engines"].items()
     ]
     return [*lines, *(f"\n{name} does not run: {why}" for name, why in step["failed"].items())]

@@ -243,9 +243,9 @@ def test_an_unstable_measurement_is_said(tmp_path: Path, code: int) -> None:
     program = write_program(tmp_path, f'echo "Failed to obtain stable measurement within 3 windows" >&2; exit {code}')
     found = run_perf_analyzer(program, Load("host:1", 0.5, 64, 8.0), tmp_path)
     assert (found["unstable"], found["exit_code"]) == (True, code)
-    rows = page_of({"triton large fp16": {"loads": [LOAD, found]}}).splitlines()
-    assert "| fp16 | 64 | 251.5 | 240.0 | 281.5 | perf_analyzer | **unstable** |" in rows
-    assert "| fp16 | 64 | 100.0 | 1.0 | 2.0 | perf_analyzer |  |" in rows
+    rows = page_of({"triton large fp16": {"seconds_of_audio": 10.0, "loads": [LOAD, found]}}).splitlines()
+    assert "| fp16 | 64 | 251.5 | 2,515.0 | 240.0 | 281.5 | perf_analyzer | **unstable** |" in rows
+    assert "| fp16 | 64 | 100.0 | 1,000.0 | 1.0 | 2.0 | perf_analyzer |  |" in rows
 
 
 def test_a_report_of_a_failed_program_is_not_taken(tmp_path: Path) -> None:
@@ -270,7 +270,7 @@ def test_results_that_the_page_does_not_know_do_not_end_the_measurement(tmp_path
     run = new_run(tmp_path, 60)
     run.step("triton large fp16", lambda: {"loads": [{"concurrency": 64, "by": "perf_analyzer"}]})
     page = (tmp_path / "gpu.md").read_text(encoding="utf-8")
-    assert "| fp16 | 64 | not measured | not measured | not measured | perf_analyzer |  |" in page
+    assert "| fp16 | 64 | not measured | not measured | not measured | not measured | perf_analyzer |  |" in page
     run.step("gate large fp16", lambda: {"gate": {}})
     run.step("triton large tf32", lambda: {"loads": [LOAD]})
     content = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))

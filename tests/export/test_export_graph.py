@@ -39,7 +39,7 @@ CASES = [
     ("wav2vec2 with group norm", Target.GPU, {**WIDE, "conv_kernel": (5, 4, 3, 3, 3, 2, 2)}),
     ("wav2vec2", Target.GPU, {"num_conv_pos_embeddings": 7}),
 ]
-"""Wide convolutions are products of another form than narrow ones; kernels of 4 and 3, even and odd ones of positions."""
+"""Wide convolutions are products of another form than narrow ones; kernels of 4 and 3; an odd one of positions."""
 
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: f"{case[0]}, {case[1]}{', other shape' * bool(case[2])}")

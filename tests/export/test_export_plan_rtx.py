@@ -291,6 +291,24 @@ def test_an_exported_graph_is_built_for_every_gpu(exported: Path, target: str) -
     assert len(description["activation_bytes"]) == len(description["profiles"]) == 1
 
 
+def test_the_form_for_gpus_is_built_too(export_tiny: Callable[..., None], repository: Path, tmp_path: Path) -> None:
+    set_parameter(repository / "acoustic" / "config.pbtxt", "max_batch_rows", "2")
+    export_tiny(repository, "--target", "gpu")
+    graph = onnx.load(repository / MODEL)
+    onnx.save(to_mixed(graph, GraphPrecision.FP16), tmp_path / "mixed.onnx")
+    request = Request(
+        RTX, tmp_path / "mixed.onnx", Precision.FP16, make_profiles(ONE_PROFILE), ONE_PROFILE, ["8.9"], None
+    )
+    built = build_plan(request, TimingCache(None))
+    counts = json.loads((repository / MANIFEST).read_text("utf-8"))["graph"]
+    assert built.types["MATRIX_MULTIPLY"] == {"HALF": counts["MatMul"]}
+    assert built.types["NORMALIZATION"] == {"FLOAT": counts["LayerNormalization"]}
+    assert "CONVOLUTION" not in built.types
+    shrota_export_tensorrt(repository)
+    description = json.loads((repository / PLAN_DESCRIPTION).read_text("utf-8"))
+    assert description["types"]["MATRIX_MULTIPLY"] == {"FLOAT": counts["MatMul"]}
+
+
 def test_an_exported_float32_graph_is_refused_for_turing(exported: Path) -> None:
     message = (
         r"cannot run the node /\S+/MatMul\S* on compute capability 7\.5 \(Turing: T4, RTX 20\): FP32 GEMM is not sup"

@@ -109,8 +109,12 @@ def test_the_repository_s_engine_gives_both_of_nvidia_s_backend_s_places_the_sam
     assert parameters.keys() >= CUDA_PARAMETERS.keys()
     for name in CUDA_PARAMETERS:
         assert settings.cuda_options[name] == accelerator.parameters[name]
-    assert settings.cuda_options["cudnn_conv_algo_search"] == "DEFAULT"
+    assert settings.cuda_options["cudnn_conv_algo_search"] == "HEURISTIC"
     assert settings.cuda_options["arena_extend_strategy"] == "kSameAsRequested"
+    # without it there is no algorithm for the positional convolution in float16
+    assert (
+        accelerator.parameters["cudnn_conv1d_pad_to_nc1d"] == settings.cuda_options["cudnn_conv1d_pad_to_nc1d"] == "1"
+    )
 
 
 @pytest.mark.parametrize(

@@ -36,9 +36,16 @@ export.add_command(precision_command)
 )
 @click.option("--exporter", type=click.Choice(["torchscript", "dynamo"]), default="torchscript", show_default=True)
 @click.option("--opset", type=click.IntRange(17, 20), default=17, show_default=True)
+@click.option(
+    "--target",
+    type=click.Choice(["cpu", "gpu"]),
+    default="cpu",
+    show_default=True,
+    help="What the graph is made for; it runs and gives the same on both. gpu: convolutions as matrix products.",
+)
 @click.option("--force", is_flag=True, help="Export again what is already there.")
 def export_onnx_command(
-    *, checkpoint: str, repository: Path, speech: Path, exporter: str, opset: int, force: bool
+    *, checkpoint: str, repository: Path, speech: Path, exporter: str, opset: int, target: str, force: bool
 ) -> None:
     """Exports CHECKPOINT (a folder, or a name on the Hugging Face hub) to ONNX.
 
@@ -52,7 +59,7 @@ def export_onnx_command(
 
     check_repository(repository)
     found = find_checkpoint(checkpoint)
-    settings = Settings(exporter, opset)
+    settings = Settings(exporter, opset, target)
     if not force and is_exported(repository, found.sha256, settings):
         click.echo(f"{checkpoint} is already exported to {repository} (--force repeats it)", err=True)
         return

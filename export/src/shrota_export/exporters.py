@@ -11,6 +11,8 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from shrota_export.graph.constants import TARGET
+
 OPSET = 17
 """The first in which ``LayerNormalization`` is one node."""
 
@@ -41,6 +43,7 @@ def export_graph(engine: nn.Module, path: Path, exporter: Exporter, opset: int =
         else:
             _export_dynamo(engine, example, path, opset)
     model = onnx.load(path)
+    model.metadata_props.add(key=TARGET, value=str(getattr(engine, "target", "cpu")))
     _share_constants(model)
     _name_axes(model)
     return model

@@ -26,11 +26,19 @@ class Settings:
 
     exporter: str
     opset: int
+    target: str = "cpu"
+    """see :class:`~shrota_export.graph.engine.Target`"""
 
     def as_json(self) -> dict[str, Any]:
         """With the versions of the libraries, and of the code here, that write the graph."""
         versions = {name: version(name) for name in LIBRARIES}
-        return {"exporter": self.exporter, "opset": self.opset, "versions": versions, "code": _hash_code()}
+        return {
+            "exporter": self.exporter,
+            "opset": self.opset,
+            "target": self.target,
+            "versions": versions,
+            "code": _hash_code(),
+        }
 
 
 def _hash_code() -> str:

@@ -16,7 +16,7 @@ from shrota_export.frontend import Frontend, receptive_field_and_stride
 from shrota_export.gate import Report, Subject, check
 from shrota_export.gate import read_speech as read_whole_speech
 from shrota_export.gate.stages import module_engine
-from shrota_export.graph.engine import AcousticEngine
+from shrota_export.graph.engine import AcousticEngine, Target
 from shrota_export.language_model import StagedModel, is_of, stage_language_model
 from shrota_export.loading import load_feature_extractor, load_model, load_tokenizer
 from shrota_export.manifest import Settings, count_nodes, describe_file, now, write_json
@@ -62,7 +62,7 @@ def export_onnx(checkpoint: Checkpoint, repository: Path, speech: Path, settings
         with step("run it on speech"):
             references = reference_log_probs(model, extractor, utterances)
         with step(f"export the graph ({settings.exporter}, opset {settings.opset})"):
-            engine = AcousticEngine(model, normalize=frontend.normalize).eval()
+            engine = AcousticEngine(model, normalize=frontend.normalize, target=Target(settings.target)).eval()
             del model
             graph = _export(checkpoint.name, engine, files.scratch() / "graph.onnx", settings)
             nodes = count_nodes(graph)

@@ -137,11 +137,20 @@ def ranges_command(*, graph: Path, manifest: Path, margin: float, output: Path |
 @MANIFEST_OPTION
 @MARGIN_OPTION
 @THRESHOLD_OPTION
+@click.option(
+    "--attention",
+    type=click.Choice(["auto", "fused", "plain"]),
+    default="auto",
+    show_default=True,
+    help="In half precision: fused for ONNX Runtime on GPUs, plain for TensorRT. "
+    "auto: fused if GRAPH was exported with --target gpu.",
+)
 @click.option("--output", type=PATH, help="Write the graph there, and do not install it.")
 def precision_command(
     *,
     graph: Path,
     target: str,
+    attention: str,
     manifest: Path,
     margin: float,
     settings: tuple[str, ...],
@@ -166,6 +175,7 @@ def precision_command(
     from shrota_export.precision.kinds import Precision  # noqa: PLC0415
 
     precision = Precision(target)
+    fused = None if attention == "auto" else attention == "fused"
     thresholds = Thresholds.of(precision).changed(settings)
     if output is None:
         repository_of(graph)
@@ -175,12 +185,12 @@ def precision_command(
     reference = open_subject(path)
     speech = read_speech(manifest, reference)
     if output is None:
-        made = install(graph, precision, speech, thresholds, margin=margin)
+        made = install(graph, precision, speech, thresholds, margin=margin, fused=fused)
         if made is None:
             click.echo(f"{graph} is the float32 graph", err=True)
             return
     else:
-        made = make(load_graph(path), reference, precision, speech, thresholds, margin=margin)
+        made = make(load_graph(path), reference, precision, speech, thresholds, margin=margin, fused=fused)
         write(made, output)
     click.echo("\n".join(made.report.lines()))
     click.echo(made.describe(), err=True)

@@ -13,18 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from shrota_export.frontend import receptive_field_and_stride
+from shrota_export.graph.constants import MASKED_SCORE
 from shrota_export.graph.normalization import AudioNormalizer, MaskedGroupNorm, count_frames
 from shrota_export.graph.position import PositionEmbedding, make_position_embedding
 from shrota_export.graph.products import ProductExtractor, ProductPositionEmbedding
 from shrota_export.graph.wavlm import GatedRelativeAttention, PositionBias
-
-MASKED_SCORE = -1e4
-"""What is added to the attention score of a padding frame.
-
-Not the least float32, which half precision turns into -inf: a row that is all padding would become NaN. -1e4 is finite
-in float16 (least -65504, which leaves room for the score itself), and exp(-1e4 + score - maximum) is exactly 0 in
-float32, bfloat16 and float16 alike, so that padding has no weight at all.
-"""
 
 
 class Target(StrEnum):
@@ -53,13 +46,12 @@ class AcousticEngine(nn.Module):
             if isinstance(norm, nn.GroupNorm)
             else None
         )
+        self.target = target
         self.products: ProductExtractor | None = None
         self.feature_projection = base.feature_projection
         self.position_embedding = make_position_embedding(base.encoder.pos_conv_embed)
         if target is Target.GPU:
-            self.products = ProductExtractor(
-                self.feature_extractor, self.receptive_field, self.stride, self.group_norm
-            )
+            self.products = ProductExtractor(self.feature_extractor, self.receptive_field, self.stride, self.group_norm)
             if isinstance(self.position_embedding, PositionEmbedding):
                 self.position_embedding = ProductPositionEmbedding(self.position_embedding)
         self.layers = base.encoder.layers

@@ -51,7 +51,7 @@ class _Emulation:
 
     def run(self) -> onnx.ModelProto:
         new = [_widen(tensor) for tensor in self._model.graph.initializer if tensor.data_type in LOW]
-        for node in in_order(self._model):
+        for node in in_order(self._model.graph.node):
             self._add(node)
         if not self._types:
             return self._model

@@ -4,7 +4,7 @@ import graphlib
 import hashlib
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -148,7 +148,7 @@ def float_tensors(model: onnx.ModelProto) -> set[str]:
 def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     """The graph with its large constants as inputs, so that a copy is cheap and inference has no size limit."""
     graph = onnx.GraphProto(name=model.graph.name or "graph")
-    graph.node.extend(in_order(model))
+    graph.node.extend(in_order(model.graph.node))
     graph.input.extend(model.graph.input)
     graph.output.extend(model.graph.output)
     graph.value_info.extend(model.graph.value_info)
@@ -199,15 +199,13 @@ def values_of(tensor: TensorProto) -> NDArray[np.float32]:
     return np.asarray(numpy_helper.to_array(tensor), np.float32)
 
 
-def in_order(model: onnx.ModelProto) -> list[onnx.NodeProto]:
-    """The nodes so that each comes after those that it computes with; some converters append what they insert."""
-    makers = {name: index for index, node in enumerate(model.graph.node) for name in node.output}
-    sources = {
-        index: [makers[name] for name in node.input if name in makers] for index, node in enumerate(model.graph.node)
-    }
+def in_order(nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:
+    """Nodes so that each comes after those that it computes with; some converters append what they insert."""
+    makers = {name: index for index, node in enumerate(nodes) for name in node.output}
+    sources = {index: [makers[name] for name in node.input if name in makers] for index, node in enumerate(nodes)}
     if all(source < index for index, found in sources.items() for source in found):
-        return list(model.graph.node)
-    return [model.graph.node[index] for index in graphlib.TopologicalSorter(sources).static_order()]
+        return list(nodes)
+    return [nodes[index] for index in graphlib.TopologicalSorter(sources).static_order()]
 
 
 def replace_nodes(

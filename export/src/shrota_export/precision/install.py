@@ -19,6 +19,7 @@ from shrota_export.gate.speech import fingerprint as fingerprint_speech
 from shrota_export.gate.subject import make_subject
 from shrota_export.manifest import count_nodes, describe_file, now, read_manifest, write_json
 from shrota_export.paths import FLOAT32_MODEL, MANIFEST, MODEL
+from shrota_export.precision.attention import has_fused_attention, is_for_gpus
 from shrota_export.precision.convert import convert
 from shrota_export.precision.graphs import fingerprint, load_graph, save_graph, weights_files
 from shrota_export.precision.kinds import FLOAT16_MAX, Precision, precision_of
@@ -63,6 +64,7 @@ class Made:
         return {
             "precision": str(self.report.precision),
             "graph": count_nodes(self.graph),
+            "fused_attention": has_fused_attention(self.graph),
             "kept_in_float32": {
                 "by_range": {"limit": FLOAT16_MAX / self.margin, "nodes": self.unsafe},
                 "by_search": None
@@ -83,14 +85,25 @@ def make(
     thresholds: Thresholds | None = None,
     *,
     margin: float = MARGIN,
+    fused: bool | None = None,
 ) -> Made:
     """Converts a float32 graph so that the gate passes it.
+
+    Args:
+        source: the float32 graph.
+        reference: what the result is compared with.
+        precision: the one wanted.
+        speech: what it is compared on.
+        thresholds: the gate's; None for those of the precision.
+        margin: see :data:`~shrota_export.precision.mixed.MARGIN`.
+        fused: attention as one node of ONNX Runtime's, in half precision; None if the graph was exported for GPUs.
 
     Raises:
         GateError: it does not pass, whatever stays float32.
         GraphError: the graph cannot be converted.
     """
     thresholds = thresholds or Thresholds.of(precision)
+    fused = is_for_gpus(source) if fused is None else fused
     unsafe: dict[str, float] = {}
     if precision is Precision.FP16:
         with step("measure ranges on speech"):
@@ -98,7 +111,7 @@ def make(
     name = f"the {precision} graph"
 
     def subject(keep: Sequence[str]) -> tuple[onnx.ModelProto, Subject]:
-        graph = convert(source, precision, {}, {*unsafe, *keep}, margin)
+        graph = convert(source, precision, {}, {*unsafe, *keep}, margin, fused=fused)
         return graph, make_subject(name, graph, vocabulary=reference.vocabulary, sample_rate=reference.sample_rate)
 
     with step(f"convert to {precision} and compare"):
@@ -205,6 +218,7 @@ def install(
     thresholds: Thresholds | None,
     *,
     margin: float = MARGIN,
+    fused: bool | None = None,
 ) -> Made | None:
     """Converts a repository's engine in place.
 
@@ -221,7 +235,7 @@ def install(
             _put_back(files, source_path)
             return None
         source = load_graph(source_path)
-        made = make(source, open_subject(source_path), precision, speech, thresholds, margin=margin)
+        made = make(source, open_subject(source_path), precision, speech, thresholds, margin=margin, fused=fused)
         with step("write the repository"):
             data = save_graph(made.graph, files.path(MODEL), f"model.{fingerprint(made.graph)}.onnx.data")
             order = [MODEL.with_name(path.name) for path in data]

@@ -2,7 +2,7 @@
 
 A node is *low* (it computes in half precision) if
 
-* it is a matrix product or a convolution, or
+* it is a matrix product, a convolution, or attention as one node, or
 * it is of a kind in ``FOLLOWING`` (biases, GELU, reshapes, ...) and all that it computes with is low already.
 
 Everything else is float32: the waveform's normalisation, ``LayerNormalization``, ``Softmax`` and ``LogSoftmax``, the
@@ -24,10 +24,11 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from shrota_export.errors import GraphError
+from shrota_export.precision.attention import fuse_attention
 from shrota_export.precision.graphs import constants, float_tensors, name_nodes, replace_nodes, values_of, with_opset
 from shrota_export.precision.kinds import FLOAT16_MAX, TENSOR_TYPES, Precision, precision_of
 
-PRODUCTS = frozenset({"MatMul", "Gemm", "Conv"})
+PRODUCTS = frozenset({"MatMul", "Gemm", "Conv", "MultiHeadAttention"})
 FOLLOWING = frozenset(
     {"Add", "Sub", "Mul", "Div", "Erf", "Gelu", "Relu", "Sigmoid", "Tanh", "Identity"}
     | {"Transpose", "Reshape", "Slice", "Squeeze", "Unsqueeze", "Concat", "Split", "Flatten", "Pad"}
@@ -44,13 +45,16 @@ BF16_OPSET = 22
 NUMPY_TYPES = {Precision.FP16: np.dtype(np.float16), Precision.BF16: np.dtype(ml_dtypes.bfloat16)}
 
 
-def to_mixed(model: onnx.ModelProto, precision: Precision, keep: Collection[str] = ()) -> onnx.ModelProto:
+def to_mixed(
+    model: onnx.ModelProto, precision: Precision, keep: Collection[str] = (), *, fused: bool = False
+) -> onnx.ModelProto:
     """The graph with matrix products and convolutions in ``precision``; ``model`` itself only gets names for its nodes.
 
     Args:
         model: a float32 graph; tensor names are kept, those of low tensors hold low values.
         precision: fp16 or bf16.
         keep: names of nodes that stay float32.
+        fused: attention as one node of ONNX Runtime's, see :mod:`shrota_export.precision.attention`.
 
     Raises:
         GraphError: the graph is not a float32 one, or has a node that is not supported.
@@ -59,6 +63,8 @@ def to_mixed(model: onnx.ModelProto, precision: Precision, keep: Collection[str]
     name_nodes(model)
     if precision is Precision.BF16:
         model = with_opset(model, BF16_OPSET)
+    if fused:
+        model = fuse_attention(model, keep)
     return _Conversion(model, precision).run(keep)
 
 

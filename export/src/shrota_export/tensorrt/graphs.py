@@ -15,6 +15,7 @@ from shrota_export.errors import PlanError
 from shrota_export.exporters import INPUTS, OUTPUTS
 from shrota_export.manifest import read_manifest
 from shrota_export.paths import FLOAT32_MODEL, MANIFEST, MODEL
+from shrota_export.precision.attention import has_fused_attention
 
 
 class Precision(StrEnum):
@@ -51,6 +52,8 @@ class Graph:
     """over the graph's file and those of its weights"""
     checkpoint: dict[str, Any] | None
     """name and hash of the checkpoint, where the manifest beside the graph says so"""
+    has_fused_attention: bool = False
+    """whether it has nodes that only ONNX Runtime knows"""
 
 
 def find_graph(name: str | None, repository: Path, precision: Precision) -> Path:
@@ -104,15 +107,20 @@ def read_graph(path: Path) -> Graph:
     size = outputs["LOG_PROBS"].type.tensor_type.shape.dim[-1].dim_value
     checkpoint = read_manifest(path.with_name(MANIFEST.name)).get("checkpoint")
     described = {key: checkpoint[key] for key in ("name", "sha256")} if checkpoint else None
-    return Graph(path, _precision(model), size, _hash(path, model), described)
+    return Graph(path, _precision(model), size, _hash(path, model), described, has_fused_attention(model))
 
 
 def check_precision(graph: Graph, precision: Precision) -> None:
     """Precision is a property of the graph: the builder only takes it over.
 
     Raises:
-        PlanError: if the graph is of another one.
+        PlanError: if the graph is of another one, or was made for ONNX Runtime alone.
     """
+    if graph.has_fused_attention:
+        raise PlanError(
+            f"{graph.path} has its attention in a form that TensorRT does not know: make its twin with `shrota export "
+            f"precision {graph.path} --to {precision} --attention plain --output NAME.onnx`, and give that"
+        )
     if graph.precision is precision.of_graph:
         return
     if graph.precision is Precision.FP32:

@@ -28,12 +28,13 @@ SESSION_PREFIX = "session."
 # Threads spin within a run: else its operators would wake them, hundreds of times. As soon as the run is over they
 # stop, since the processors are then needed by tritonserver, the other models and the clients.
 SESSION_DEFAULTS = {"session.intra_op.allow_spinning": "1", "session.force_spinning_stop": "1"}
-# tf32 off: float32 means float32. Choice of convolutions: an exhaustive search at every new shape would cost more than
-# it gains; the heuristic one fails on the positional convolution in float16. The arena grows by what is needed, not to
-# the next power of two.
+# tf32 off: float32 means float32. Convolutions: EXHAUSTIVE asks cuDNN for longer at every new length, DEFAULT takes its
+# fallback, which is slow; HEURISTIC finds an algorithm for the positional convolution in float16 only if its one axis
+# is the last of two. The arena grows by what is needed, not to the next power of two.
 CUDA_DEFAULTS = {
     "use_tf32": "0",
-    "cudnn_conv_algo_search": "DEFAULT",
+    "cudnn_conv_algo_search": "HEURISTIC",
+    "cudnn_conv1d_pad_to_nc1d": "1",
     "arena_extend_strategy": "kSameAsRequested",
     "do_copy_in_default_stream": "1",
 }

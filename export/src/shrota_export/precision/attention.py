@@ -1,0 +1,213 @@
+"""Attention as one node of ONNX Runtime's, for half precision on GPUs.
+
+Scores, mask, softmax and context of a layer become ``com.microsoft.MultiHeadAttention``, which the CUDA provider runs
+as one kernel: the scores, half a million for each second of audio and head in a long batch, are never written to
+memory, and their softmax is in float32 within the kernel. The mask becomes the number of valid frames of each row.
+TensorRT does not know this node, so graphs for plans keep the plain form.
+
+The forms of attention that are recognised are those that the exporters write for scaled dot products with the engine's
+own mask. Others (WavLM's, with its table of distances) stay as they are.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from shrota_export.graph.constants import MASKED_SCORE, TARGET
+from shrota_export.precision.graphs import constants, in_order, name_nodes, replace_nodes
+
+DOMAIN = "com.microsoft"
+KIND = "MultiHeadAttention"
+LENGTHS = "MultiHeadAttention/lengths"
+TO_HEADS = [0, 2, 1, 3]
+TO_KEYS = [0, 2, 3, 1]
+
+
+@dataclass(frozen=True)
+class _Attention:
+    """What was recognised around a softmax."""
+
+    nodes: tuple[str, ...]
+    query: str
+    key: str
+    value: str
+    output: str
+    scale: float
+    heads: int
+    hidden: int
+
+
+def fuse_attention(model: onnx.ModelProto, keep: Collection[str] = ()) -> onnx.ModelProto:
+    """The graph with each attention that is recognised as one node; itself if none is.
+
+    Args:
+        model: a float32 graph with the output NUM_FRAMES; it only gets names for its nodes.
+        keep: names of nodes that must stay; an attention that holds one of them is not touched.
+    """
+    name_nodes(model)
+    graph = _Graph(model)
+    found = {}
+    for node in model.graph.node:
+        attention = graph.recognise(node) if node.op_type == "Softmax" else None
+        if attention is not None and not set(keep).intersection(attention.nodes):
+            found[attention.output] = attention
+    if not found:
+        return model
+    nodes = [_fused(found[node.output[0]], node) if node.output[0] in found else node for node in model.graph.node]
+    ready = _without_unused(in_order([*nodes, *_lengths()]), {value.name for value in model.graph.output})
+    one = numpy_helper.from_array(np.array([1], np.int32), f"{LENGTHS}/one")
+    flat = numpy_helper.from_array(np.array([-1], np.int64), f"{LENGTHS}/shape")
+    result = replace_nodes(model, ready, [one, flat])
+    if all(entry.domain != DOMAIN for entry in result.opset_import):
+        result.opset_import.append(helper.make_opsetid(DOMAIN, 1))
+    result.graph.value_info.extend(
+        helper.make_tensor_value_info(each.output, TensorProto.FLOAT, ["B", "F", each.hidden])
+        for each in found.values()
+    )
+    return result
+
+
+def is_for_gpus(model: onnx.ModelProto) -> bool:
+    """Whether a graph was exported with ``--target gpu``."""
+    return any((entry.key, entry.value) == (TARGET, "gpu") for entry in model.metadata_props)
+
+
+def has_fused_attention(model: onnx.ModelProto) -> bool:
+    """Whether a graph needs ONNX Runtime."""
+    return any(node.domain == DOMAIN for node in model.graph.node)
+
+
+def _lengths() -> list[onnx.NodeProto]:
+    """Valid frames of each row, [B] int32; at least one, so that a row of padding has a softmax over something."""
+    return [
+        helper.make_node("Max", ["NUM_FRAMES", f"{LENGTHS}/one"], [f"{LENGTHS}/column"], name=f"{LENGTHS}/Max"),
+        helper.make_node("Reshape", [f"{LENGTHS}/column", f"{LENGTHS}/shape"], [LENGTHS], name=f"{LENGTHS}/Reshape"),
+    ]
+
+
+def _fused(attention: _Attention, last: onnx.NodeProto) -> onnx.NodeProto:
+    prefix = last.name.rpartition("/")[0] or attention.output  # the newer exporter's names have no modules in them
+    return helper.make_node(
+        KIND,
+        [attention.query, attention.key, attention.value, "", LENGTHS],
+        [attention.output],
+        name=f"{prefix}/{KIND}",
+        domain=DOMAIN,
+        num_heads=attention.heads,
+        scale=attention.scale,
+    )
+
+
+def _without_unused(nodes: list[onnx.NodeProto], outputs: set[str]) -> list[onnx.NodeProto]:
+    needed = set(outputs)
+    kept = []
+    for node in reversed(nodes):
+        if needed.intersection(node.output):
+            kept.append(node)
+            needed.update(node.input)
+    return kept[::-1]
+
+
+class _Graph:
+    """Who makes and who uses each tensor."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self._makers = {name: node for node in model.graph.node for name in node.output}
+        self._users: dict[str, list[onnx.NodeProto]] = {}
+        for node in model.graph.node:
+            for name in node.input:
+                self._users.setdefault(name, []).append(node)
+        self._constants = constants(model)
+
+    def recognise(self, softmax: onnx.NodeProto) -> _Attention | None:
+        """The attention around a softmax; None if it is not of the known form."""
+        masked = self._maker(softmax.input[0], "Add")
+        context = self._only_user(softmax.output[0], "MatMul")
+        if masked is None or context is None or context.input[0] != softmax.output[0]:
+            return None
+        sides = [(masked.input[0], masked.input[1]), (masked.input[1], masked.input[0])]
+        for scores, mask in sides:
+            scaled = self._maker(scores, "Mul")
+            if scaled is None or not self._is_mask(mask):
+                continue
+            product, scale = self._factor(scaled)
+            if product is None or scale is None:
+                continue
+            parts = [
+                self._projection(product.input[0], TO_HEADS),
+                self._projection(product.input[1], TO_KEYS),
+                self._projection(context.input[1], TO_HEADS),
+            ]
+            back = self._only_user(context.output[0], "Transpose")
+            last = (
+                None if back is None or _permutation(back) != TO_HEADS else self._only_user(back.output[0], "Reshape")
+            )
+            widths = {None if part is None else self._width(part[0]) for part in parts}
+            sizes = {None if part is None else part[1] for part in parts}
+            if last is None or len(widths) != 1 or len(sizes) != 1 or None in widths | sizes:
+                return None
+            (hidden,), (size,) = widths, sizes
+            names = (product.name, scaled.name, masked.name, softmax.name, context.name)
+            query, key, value = (part[0] for part in parts)
+            return _Attention(names, query, key, value, last.output[0], scale, hidden // size, hidden)
+        return None
+
+    def _maker(self, name: str, kind: str) -> onnx.NodeProto | None:
+        node = self._makers.get(name)
+        return node if node is not None and node.op_type == kind else None
+
+    def _only_user(self, name: str, kind: str) -> onnx.NodeProto | None:
+        users = self._users.get(name, [])
+        return users[0] if len(users) == 1 and users[0].op_type == kind else None
+
+    def _number(self, name: str) -> float | None:
+        tensor = self._constants.get(name)
+        values = None if tensor is None else numpy_helper.to_array(tensor)
+        return float(values.reshape(-1)[0]) if values is not None and values.size == 1 else None
+
+    def _factor(self, scaled: onnx.NodeProto) -> tuple[onnx.NodeProto | None, float | None]:
+        """The product of queries and keys, and what it is multiplied by."""
+        for one, other in ((0, 1), (1, 0)):
+            product, factor = self._maker(scaled.input[one], "MatMul"), self._number(scaled.input[other])
+            if product is not None and factor is not None:
+                return product, factor
+        return None, None
+
+    def _is_mask(self, name: str) -> bool:
+        """Whether it is what the engine adds to scores, see MASKED_SCORE there: zero, or far below, for each key."""
+        node = self._makers.get(name)
+        while node is not None and node.op_type in {"Unsqueeze", "Reshape", "Cast"}:
+            node = self._makers.get(node.input[0])
+        if node is None or node.op_type != "Mul":
+            return False
+        factors = [number for number in map(self._number, node.input) if number is not None]
+        differences = [self._maker(each, "Sub") for each in node.input]
+        return factors == [MASKED_SCORE] and any(differences)
+
+    def _projection(self, name: str, order: list[int]) -> tuple[str, int] | None:
+        """What is split into heads, [B, F, H], and the width of a head."""
+        permutation = list(range(4))
+        node = self._makers.get(name)
+        while node is not None and node.op_type == "Transpose":
+            permutation = [_permutation(node)[axis] for axis in permutation]
+            node = self._makers.get(node.input[0])
+        if node is None or node.op_type != "Reshape" or permutation != order:
+            return None
+        shape = self._makers.get(node.input[1])
+        size = self._number(shape.input[-1]) if shape is not None and shape.op_type == "Concat" else None
+        return None if size is None else (node.input[0], int(size))
+
+    def _width(self, name: str) -> int | None:
+        """H of a projection [B, F, H]: that of its weights or bias, since shapes are not known in every graph."""
+        node = self._makers.get(name)
+        if node is None or node.op_type not in {"Add", "MatMul"}:
+            return None
+        widths = {self._constants[each].dims[-1] for each in node.input if each in self._constants}
+        return widths.pop() if len(widths) == 1 else None
+
+
+def _permutation(node: onnx.NodeProto) -> list[int]:
+    return next((list(each.ints) for each in node.attribute if each.name == "perm"), [])

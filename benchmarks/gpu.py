@@ -47,6 +47,9 @@ BUNDLED = ROOT / "models" / "hindi-small"
 SAMPLES = ROOT / "samples" / "manifest.jsonl"
 MEASURE_S = 4.0
 """Of one batch size in ONNX Runtime and PyTorch, all engines together."""
+CUDA_INVARIANCE = 1e-3
+"""Largest difference of an utterance from itself alone, in float32: for another number of rows cuBLAS takes another
+kernel, which adds up in another order. On a processor it is 1e-4, ten times less."""
 LOAD_S = 12.5
 """Of one concurrency on Triton."""
 
@@ -60,8 +63,12 @@ def gate_step(model: Model, mode: str, device: str) -> dict[str, Any]:
     candidate = model.subject(f"{model.name}, {mode}", as_engine(engine), precision)
     # tf32 has as many bits of mantissa as float16
     thresholds = Thresholds.of(Precision.FP16 if mode == "tf32" else precision)
+    if mode == "fp32" and device == "cuda":
+        thresholds = thresholds.changed([f"invariance_largest={CUDA_INVARIANCE}"])
     report = check(candidate, reference, model.speech(), thresholds, explain=False)
     say("\n".join(report.lines()))
+    if mode == "fp32" and device == "cuda":
+        note = "; ".join(text for text in (note, f"from itself: {CUDA_INVARIANCE:g} allowed") if text)
     return {"gate": report.as_dict(), "note": note}
 
 
@@ -211,9 +218,9 @@ def _counts(text: str) -> tuple[int, ...]:
 @click.option("--output", type=click.Path(path_type=Path), default=Path("build/gpu"), show_default=True)
 @click.option("--manifest", type=click.Path(path_type=Path), default=SAMPLES, show_default=True, help="Speech.")
 @click.option("--batches", default="1,32", show_default=True, help="Rows of a run.")
-@click.option("--concurrency", default="1,64,128", show_default=True, help="Requests in flight on Triton.")
+@click.option("--concurrency", default="1,128", show_default=True, help="Requests in flight on Triton.")
 @click.option("--seconds-of-audio", type=click.FloatRange(min=0.5, max=20), default=10, show_default=True)
-@click.option("--instances", type=click.IntRange(1), default=1, show_default=True, help="Of the engine on Triton.")
+@click.option("--instances", type=click.IntRange(1), default=2, show_default=True, help="Of the engine on Triton.")
 @click.option("--perf-analyzer", help="The program. [that on the PATH; without one, threads of our own]")
 @click.option("--layers", type=click.IntRange(1), help="A smaller large model, to try the script.")
 @click.option("--hidden-size", type=click.IntRange(16))

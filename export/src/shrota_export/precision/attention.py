@@ -40,6 +40,18 @@ class _Attention:
     hidden: int
 
 
+@dataclass(frozen=True)
+class _Projection:
+    """Queries, keys or values before they are split into heads, [B, F, hidden], and the width of a head."""
+
+    name: str
+    hidden: int
+    head: int
+
+    def has_shape_of(self, other: "_Projection | None") -> bool:
+        return other is not None and (self.hidden, self.head) == (other.hidden, other.head)
+
+
 def fuse_attention(model: onnx.ModelProto, keep: Collection[str] = ()) -> onnx.ModelProto:
     """The graph with each attention that is recognised as one node; itself if none is.
 
@@ -128,32 +140,36 @@ class _Graph:
         context = self._only_user(softmax.output[0], "MatMul")
         if masked is None or context is None or context.input[0] != softmax.output[0]:
             return None
-        sides = [(masked.input[0], masked.input[1]), (masked.input[1], masked.input[0])]
-        for scores, mask in sides:
-            scaled = self._maker(scores, "Mul")
-            if scaled is None or not self._is_mask(mask):
-                continue
-            product, scale = self._factor(scaled)
-            if product is None or scale is None:
-                continue
-            parts = [
-                self._projection(product.input[0], TO_HEADS),
-                self._projection(product.input[1], TO_KEYS),
-                self._projection(context.input[1], TO_HEADS),
-            ]
-            back = self._only_user(context.output[0], "Transpose")
-            last = (
-                None if back is None or _permutation(back) != TO_HEADS else self._only_user(back.output[0], "Reshape")
-            )
-            widths = {None if part is None else self._width(part[0]) for part in parts}
-            sizes = {None if part is None else part[1] for part in parts}
-            if last is None or len(widths) != 1 or len(sizes) != 1 or None in widths | sizes:
-                return None
-            (hidden,), (size,) = widths, sizes
-            names = (product.name, scaled.name, masked.name, softmax.name, context.name)
-            query, key, value = (part[0] for part in parts)
-            return _Attention(names, query, key, value, last.output[0], scale, hidden // size, hidden)
+        scaled = self._masked_scores(masked)
+        product, scale = (None, None) if scaled is None else self._factor(scaled)
+        last = self._joined_heads(context.output[0])
+        if scaled is None or product is None or scale is None or last is None:
+            return None
+        query = self._projection(product.input[0], TO_HEADS)
+        key = self._projection(product.input[1], TO_KEYS)
+        value = self._projection(context.input[1], TO_HEADS)
+        if query is None or not query.has_shape_of(key) or not query.has_shape_of(value):
+            return None
+        assert key is not None  # noqa: S101 - for the type checker
+        assert value is not None  # noqa: S101
+        names = (product.name, scaled.name, masked.name, softmax.name, context.name)
+        heads = query.hidden // query.head
+        return _Attention(names, query.name, key.name, value.name, last, scale, heads, query.hidden)
+
+    def _masked_scores(self, masked: onnx.NodeProto) -> onnx.NodeProto | None:
+        """The scaled scores of an addition whose other side is the engine's mask."""
+        for scores, mask in (masked.input[:2], masked.input[1::-1]):
+            if self._is_mask(mask):
+                return self._maker(scores, "Mul")
         return None
+
+    def _joined_heads(self, context: str) -> str | None:
+        """The tensor [B, F, H] that the heads' results are put together to."""
+        back = self._only_user(context, "Transpose")
+        if back is None or _permutation(back) != TO_HEADS:
+            return None
+        last = self._only_user(back.output[0], "Reshape")
+        return None if last is None else last.output[0]
 
     def _maker(self, name: str, kind: str) -> onnx.NodeProto | None:
         node = self._makers.get(name)
@@ -187,8 +203,8 @@ class _Graph:
         differences = [self._maker(each, "Sub") for each in node.input]
         return factors == [MASKED_SCORE] and any(differences)
 
-    def _projection(self, name: str, order: list[int]) -> tuple[str, int] | None:
-        """What is split into heads, [B, F, H], and the width of a head."""
+    def _projection(self, name: str, order: list[int]) -> "_Projection | None":
+        """What is split into heads."""
         permutation = list(range(4))
         node = self._makers.get(name)
         while node is not None and node.op_type == "Transpose":
@@ -197,8 +213,9 @@ class _Graph:
         if node is None or node.op_type != "Reshape" or permutation != order:
             return None
         shape = self._makers.get(node.input[1])
-        size = self._number(shape.input[-1]) if shape is not None and shape.op_type == "Concat" else None
-        return None if size is None else (node.input[0], int(size))
+        head = self._number(shape.input[-1]) if shape is not None and shape.op_type == "Concat" else None
+        hidden = self._width(node.input[0])
+        return None if head is None or hidden is None else _Projection(node.input[0], hidden, int(head))
 
     def _width(self, name: str) -> int | None:
         """H of a projection [B, F, H]: that of its weights or bias, since shapes are not known in every graph."""

@@ -13,6 +13,7 @@ from shrota_export.checkpoint import find_checkpoint
 PAGES = {
     "cpu": "make bench",
     "decoder-quality": "make quality",
+    "gpu-h200": "python -m benchmarks.gpu --output docs/benchmarks/gpu-h200, on a GPU",
     "precision": "python -m benchmarks.precision MANIFEST... --profile --output docs/benchmarks/precision",
     "precision-large": "python -m benchmarks.precision_large --output docs/benchmarks/precision-large",
 }

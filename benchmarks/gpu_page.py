@@ -115,10 +115,10 @@ def _gate_row(name: str, step: dict[str, Any]) -> str:
 def _served(results: dict[str, Any]) -> str:
     """What was measured there."""
     step: dict[str, Any] = next((each for each in results["steps"].values() if each.get("loads")), {})
+    instances, seconds = step.get("instances", "-"), step.get("seconds_of_audio", 0)
     return (
-        f"`acoustic_onnx` of the large model on the embedded server ({step.get('instances', '-')} instances), gRPC with\n"
-        f"the audio in shared memory, utterances of {step.get('seconds_of_audio', 0):g} s, all as long; what is in flight\n"
-        "is joined by Triton's dynamic batcher."
+        f"`acoustic_onnx` of the large model on the embedded server ({instances} instances), gRPC with the audio in\n"
+        f"shared memory, utterances of {seconds:g} s, all as long; what is in flight is joined by Triton's dynamic batcher."
     )
 
 

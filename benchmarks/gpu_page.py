@@ -118,7 +118,7 @@ def _served(results: dict[str, Any]) -> str:
     instances, seconds = step.get("instances", "-"), step.get("seconds_of_audio", 0)
     return (
         f"`acoustic_onnx` of the large model on the embedded server ({instances} instances), gRPC with the audio in\n"
-        f"shared memory, utterances of {seconds:g} s, all as long; what is in flight is joined by Triton's dynamic batcher."
+        f"shared memory, utterances of {seconds:g} s, all as long; Triton's dynamic batcher joins what is in flight."
     )
 
 

@@ -12,7 +12,8 @@ from transformers import Wav2Vec2FeatureExtractor
 
 from shrota_export.engines import Engine, open_engine
 from shrota_export.exporters import Exporter, export_graph
-from shrota_export.graph.engine import MASKED_SCORE, AcousticEngine, Target
+from shrota_export.graph.constants import MASKED_SCORE
+from shrota_export.graph.engine import AcousticEngine, Target
 from shrota_export.graph.normalization import AudioNormalizer, count_frames
 from shrota_export.graph.wavlm import PositionBias
 from shrota_export.speech import Utterance

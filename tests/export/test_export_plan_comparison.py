@@ -15,7 +15,7 @@ from shrota_client.gpu import Gpu
 from shrota_export.cli import export
 from shrota_export.errors import GateError, PlanError
 from shrota_export.gate import Thresholds, cases, check
-from shrota_export.paths import FLOAT32_MODEL, MODEL, PLAN_DESCRIPTION
+from shrota_export.paths import FLOAT32_MODEL, MODEL, PLAN, PLAN_DESCRIPTION
 from shrota_export.precision import graphs
 from shrota_export.precision.kinds import Precision as GraphPrecision
 from shrota_export.tensorrt import comparison, export_plan
@@ -241,3 +241,46 @@ def test_batches_beyond_the_profiles_are_run_in_parts() -> None:
         np.testing.assert_array_equal(log_probs[:, 0, 0], audio[:, 0])
         assert num_samples.shape == (rows, 1)
     assert calls == [(8, 1000), (8, 1000), (1, 1000), (3, 1001), (3, 1001), (1, 1001), (1, 2000)]
+
+
+def check_stages(repository: Path, speech: Path, *options: str) -> None:
+    graph = str(repository / MODEL)
+    arguments = ["check", graph, "--against", graph, "--manifest", str(speech), "--stages", *options]
+    export.main(arguments, standalone_mode=False)
+
+
+def test_the_plan_is_a_stage(
+    device: FakeDevice,
+    build: Callable[..., dict[str, Any]],
+    repository: Path,
+    speech: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    build("--precision", "tf32")
+    capsys.readouterr()
+    check_stages(repository, speech, "--plan", str(repository / PLAN))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0].strip() for line in lines] == ["ONNX -> fused", "fused -> the tf32 plan"]
+    assert device.memory == {}
+    write_tiny_engine(repository / PLAN, seed=1)
+    with pytest.raises(GateError, match=r"^the tf32 plan .* is refused: "):
+        check_stages(repository, speech, "--plan", str(repository / PLAN))
+    assert device.memory == {}
+
+
+def test_a_plan_that_cannot_be_a_stage(
+    build: Callable[..., dict[str, Any]],
+    device: FakeDevice,
+    repository: Path,
+    speech: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(PlanError, match=r"has no whole plan\.json beside it: build it with `shrota export tensorrt`$"):
+        check_stages(repository, speech, "--plan", str(repository / PLAN))
+    build()
+    monkeypatch.setattr(device, "_capacity", 1000)
+    with pytest.raises(PlanError, match=r"model\.plan does not run here: .* GPU memory"):
+        check_stages(repository, speech, "--plan", str(repository / PLAN))
+    monkeypatch.setitem(sys.modules, comparison.RUNNER, None)
+    with pytest.raises(PlanError, match=r"^plans are run by shrota-server: run `pip install \./server`$"):
+        check_stages(repository, speech, "--plan", str(repository / PLAN))

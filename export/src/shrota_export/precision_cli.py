@@ -1,9 +1,14 @@
 """``shrota export check``, ``ranges`` and ``precision``: what a graph's precision is worth, and how to change it."""
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from shrota_export.gate import Spoken, Subject
 
 PATH = click.Path(path_type=Path)
 GRAPH = Path("model_repository/acoustic_onnx/1/model.onnx")
@@ -38,6 +43,7 @@ MARGIN_OPTION = click.option(
 @click.option("--vocabulary", type=PATH, help="CANDIDATE's vocab.json, if it lies in no model repository.")
 @click.option("--stages", is_flag=True, help="Walk the chain from the checkpoint on, and say what each stage changes.")
 @click.option("--checkpoint", help="With --stages: the checkpoint, if not the one that REFERENCE's manifest names.")
+@click.option("--plan", type=PATH, help="With --stages: a plan built from CANDIDATE; it runs on the GPU that is here.")
 @click.option("--url", metavar="HOST:PORT", help="With --stages: a Triton server (gRPC) that serves CANDIDATE.")
 @click.option("--model", default="acoustic_onnx", show_default=True, help="With --url: its name there.")
 @click.option("--output", type=PATH, help="Writes the report as JSON; with --stages, those of all stages.")
@@ -50,6 +56,7 @@ def check_command(
     vocabulary: Path | None,
     stages: bool,
     checkpoint: str | None,
+    plan: Path | None,
     url: str | None,
     model: str,
     output: Path | None,
@@ -69,37 +76,14 @@ def check_command(
     thresholds = Thresholds.of(subject.precision).changed(settings)
     speech = read_speech(manifest, reference)
     if stages:
-        from shrota_export.gate.stages import (  # noqa: PLC0415
-            checkpoint_change,
-            checkpoint_of,
-            first_failure,
-            stages_of,
-            walk,
-        )
+        with ExitStack() as stack:
+            unfused = open_subject(against, fuse=False)
+            options: dict[str, Any] = {"checkpoint": checkpoint, "url": url, "model": model}
+            if plan is not None:
+                from shrota_export.tensorrt.comparison import installed_plan  # noqa: PLC0415
 
-        checkpoint = checkpoint or checkpoint_of(against)
-        change = checkpoint_change(against, checkpoint) if checkpoint is not None else None
-        if change is not None:
-            click.echo(change, err=True)
-        chain = stages_of(
-            subject,
-            reference,
-            open_subject(against, fuse=False),
-            checkpoint=checkpoint,
-            url=url,
-            model=model,
-        )
-        if chain[0].name != "PyTorch":
-            click.echo("without PyTorch: name the checkpoint with --checkpoint", err=True)
-        steps = []
-        for step in walk(chain, speech, settings):
-            click.echo(step.line())
-            steps.append(step)
-            if output is not None:
-                write_json(output, {"checkpoint_change": change, "stages": [each.as_dict() for each in steps]})
-        failed = first_failure(steps)
-        if failed is not None:
-            failed.report.raise_for_failures()
+                options["plan"] = stack.enter_context(installed_plan(plan, subject))
+            _walk_stages((subject, reference, unfused), against, speech, settings, output, **options)
         return
     report = check(subject, reference, speech, thresholds)
     click.echo("\n".join(report.lines()))
@@ -107,6 +91,44 @@ def check_command(
         write_json(output, report.as_dict())
     report.raise_for_failures()
     click.echo("passed", err=True)
+
+
+def _walk_stages(
+    graphs: "tuple[Subject, Subject, Subject]",
+    against: Path,
+    speech: "list[Spoken]",
+    settings: tuple[str, ...],
+    output: Path | None,
+    *,
+    checkpoint: str | None,
+    **options: Any,
+) -> None:
+    """Says what each stage changes, and fails with the first that changes too much."""
+    from shrota_export.gate.stages import (  # noqa: PLC0415
+        checkpoint_change,
+        checkpoint_of,
+        first_failure,
+        stages_of,
+        walk,
+    )
+    from shrota_export.manifest import write_json  # noqa: PLC0415
+
+    checkpoint = checkpoint or checkpoint_of(against)
+    change = checkpoint_change(against, checkpoint) if checkpoint is not None else None
+    if change is not None:
+        click.echo(change, err=True)
+    chain = stages_of(*graphs, checkpoint=checkpoint, **options)
+    if chain[0].name != "PyTorch":
+        click.echo("without PyTorch: name the checkpoint with --checkpoint", err=True)
+    steps = []
+    for step in walk(chain, speech, settings):
+        click.echo(step.line())
+        steps.append(step)
+        if output is not None:
+            write_json(output, {"checkpoint_change": change, "stages": [each.as_dict() for each in steps]})
+    failed = first_failure(steps)
+    if failed is not None:
+        failed.report.raise_for_failures()
 
 
 @click.command("ranges")

@@ -124,17 +124,25 @@ def triton_engine(url: str, model: str) -> Engine:
 
 
 def stages_of(
-    candidate: Subject, reference: Subject, unfused: Subject, *, checkpoint: str | None, url: str | None, model: str
+    candidate: Subject,
+    reference: Subject,
+    unfused: Subject,
+    *,
+    checkpoint: str | None,
+    url: str | None,
+    model: str,
+    plan: Subject | None = None,
 ) -> list[Subject]:
     """The stages that are at hand: PyTorch, ONNX as written, fused by ONNX Runtime, the candidate, Triton.
 
     Args:
-        candidate: the low precision, or the plan.
+        candidate: the low precision.
         reference: the float32 graph as ONNX Runtime fuses it.
         unfused: the same graph as it was written.
         checkpoint: folder or hub name; None leaves PyTorch out.
         url: of a server that serves the candidate; None leaves Triton out.
         model: its name there.
+        plan: the plan that was built from the candidate; None leaves it out.
     """
     stages = []
     if checkpoint is not None:
@@ -145,8 +153,10 @@ def stages_of(
     ]
     if candidate.model is not reference.model:
         stages.append(candidate)
+    if plan is not None:
+        stages.append(plan)
     if url is not None:
-        stages.append(candidate.beside("Triton", triton_engine(url, model), candidate.precision))
+        stages.append(candidate.beside("Triton", triton_engine(url, model), stages[-1].precision))
     return stages
 
 

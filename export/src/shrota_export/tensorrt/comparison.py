@@ -4,7 +4,8 @@ The plan is run by the code that serves it (the backend of shrota-server), and j
 """
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,11 @@ import numpy as np
 
 from shrota_export.engines import Engine, Floats, Ints
 from shrota_export.errors import PlanError
-from shrota_export.gate import Spoken, Thresholds, check, open_subject, read_speech
+from shrota_export.gate import Spoken, Subject, Thresholds, check, open_subject, read_speech
 from shrota_export.gate.speech import fingerprint
 from shrota_export.gate.subject import make_subject
 from shrota_export.manifest import describe_file, read_manifest
-from shrota_export.paths import FLOAT32_MODEL, MANIFEST, MODEL
+from shrota_export.paths import FLOAT32_MODEL, MANIFEST, MODEL, PLAN_DESCRIPTION
 from shrota_export.precision.graphs import load_graph, weights_files
 from shrota_export.precision.kinds import Precision as GraphPrecision
 from shrota_export.progress import step
@@ -49,15 +50,13 @@ def compare_plan(request: Request, repository: Path, plan: Path, speech: Path) -
         checked = None if reference is None else check_graph(request.graph, repository, reference, speech)
         return {"was_run": False, "why": why, **({"graph": checked} if checked else {})}
     trusted = open_subject(reference)
-    # tf32 has as many bits of mantissa as fp16
-    alike = Precision.FP16 if request.precision is Precision.TF32 else request.precision
     with step("compare the plan with the float32 graph on speech"):
         engine = _open(request, plan)
         try:
             run = within_profiles(lambda audio, count: _run(engine, audio, count), request.profiles)
             precision = GraphPrecision(str(request.precision.of_graph))
             candidate = trusted.beside(f"the {request.precision} plan", run, precision)
-            thresholds = Thresholds.of(GraphPrecision(str(alike)))
+            thresholds = Thresholds.of(_alike(request.precision))
             report = check(candidate, trusted, read_speech(speech, trusted), thresholds)
         finally:
             engine.close()
@@ -116,6 +115,46 @@ def _judged_before(repository: Path, reference: Path, speech: Sequence[Spoken]) 
     return dict(found)
 
 
+@contextmanager
+def installed_plan(plan: Path, beside: Subject) -> Iterator[Subject]:
+    """A plan on the GPU that is here, as a stage of ``shrota export check --stages``.
+
+    Args:
+        plan: with the ``plan.json`` that `shrota export tensorrt` writes beside it.
+        beside: the stage before it.
+
+    Raises:
+        PlanError: there is no plan, its description is broken, or it does not run here.
+    """
+    description = read_manifest(plan.with_name(PLAN_DESCRIPTION.name))
+    try:
+        profiles = [
+            Profile(*(tuple(each["AUDIO"][key]) for key in ("min", "opt", "max"))) for each in description["profiles"]
+        ]
+        precision = Precision(description["precision"])
+    except (KeyError, TypeError, ValueError):
+        raise PlanError(
+            f"{plan} has no whole {PLAN_DESCRIPTION.name} beside it: build it with `shrota export tensorrt`"
+        ) from None
+    try:
+        runner = importlib.import_module(RUNNER)
+        engine = runner.open_plan(plan.parent, plan.name)
+    except ImportError:
+        raise PlanError("plans are run by shrota-server: run `pip install ./server`") from None
+    except Exception as error:  # the runner's, which share no base class with ours
+        raise PlanError(f"{plan} does not run here: {error}") from error
+    try:
+        run = within_profiles(lambda audio, count: _run(engine, audio, count), profiles)
+        yield beside.beside(f"the {precision} plan", run, _alike(precision))
+    finally:
+        engine.close()
+
+
+def _alike(precision: Precision) -> GraphPrecision:
+    """Whose thresholds it is judged by: tf32 has as many bits of mantissa as float16."""
+    return GraphPrecision(str(Precision.FP16 if precision is Precision.TF32 else precision))
+
+
 def within_profiles(engine: Engine, profiles: Sequence[Profile]) -> Engine:
     """An engine that takes any batch, by running as many rows at a time as a profile holds.
 
@@ -163,5 +202,5 @@ def _run(engine: Any, audio: Floats, num_samples: Ints) -> tuple[Floats, Ints]:
     try:
         outputs = engine.run({"AUDIO": audio, "NUM_SAMPLES": num_samples}, ["LOG_PROBS", "NUM_FRAMES"])
     except Exception as error:
-        raise PlanError(f"the new plan fails at a batch of {audio.shape} and was not installed: {error}") from error
+        raise PlanError(f"the plan fails at a batch of {audio.shape}: {error}") from error
     return outputs["LOG_PROBS"], outputs["NUM_FRAMES"]

@@ -147,13 +147,14 @@ class Order:
         self.concurrencies: tuple[int, ...] = options["concurrencies"]
         self.batches: tuple[int, ...] = options["batches"]
         self.seconds_of_audio: float = options["seconds_of_audio"]
+        self.only: tuple[str, ...] = options["only"]
         self.perf_analyzer: str | None = options["perf_analyzer"] or shutil.which("perf_analyzer")
         self.shape = Shape(options["layers"], options["hidden_size"], None, options["heads"], options["conv_dim"])
 
 
 def measure(order: Order, limit_s: float, speech: Path, command: str) -> dict[str, Any]:
     """All steps, those first that the bar needs."""
-    work = Run(order.output, order.device, limit_s, command, describe_shape(order.shape))
+    work = Run(order.output, order.device, limit_s, command, describe_shape(order.shape), only=order.only)
     modes = MODES if order.device == "cuda" else CPU_MODES
     first = [mode for mode in modes if mode in {"tf32", "fp16"}]
     later = [mode for mode in modes if mode not in first]
@@ -221,6 +222,7 @@ def _counts(text: str) -> tuple[int, ...]:
 @click.option("--concurrency", default="1,128", show_default=True, help="Requests in flight on Triton.")
 @click.option("--seconds-of-audio", type=click.FloatRange(min=0.5, max=20), default=10, show_default=True)
 @click.option("--instances", type=click.IntRange(1), default=2, show_default=True, help="Of the engine on Triton.")
+@click.option("--only", multiple=True, metavar="TEXT", help="Steps with this in their name: bundled, gate, triton, ...")
 @click.option("--perf-analyzer", help="The program. [that on the PATH; without one, threads of our own]")
 @click.option("--layers", type=click.IntRange(1), help="A smaller large model, to try the script.")
 @click.option("--hidden-size", type=click.IntRange(16))

@@ -19,6 +19,8 @@ from shrota_export.precision.kinds import Precision
 from shrota_export.precision.ranges import measure_ranges
 from shrota_export.vocabulary import read_vocabulary
 
+RANGES_UTTERANCES = 5
+"""As many as `samples/` has; the processor runs them."""
 FLOAT32_CONVOLUTIONS = "convolutions in float32: this provider has none in bfloat16"
 CONVOLUTION = re.compile(r"implementation for Conv\(|running Conv node")
 """In the message of ONNX Runtime, which also names the node, the kind that has no kernel."""
@@ -70,7 +72,7 @@ class Model:
         else:
             source = load_graph(self.graph(Precision.FP32))
             if precision is Precision.FP16 and self._ranges is None:
-                self._ranges = measure_ranges(source, self.speech())
+                self._ranges = measure_ranges(source, self.speech()[:RANGES_UTTERANCES])
             keep = [node.name for node in source.graph.node if node.op_type == "Conv"] if float32_convolutions else []
             model = convert(source, precision, self._ranges or {}, keep, fused=self._target is Target.GPU)
         save_graph(model, path, f"{path.name}.data")

@@ -13,6 +13,12 @@ beside padding, shortest and longest window) from itself alone. tf32 is judged a
 mantissa. Tokens of random weights mean nothing, so there is no error rate of the large model."""
 
 
+LOADS = (
+    "| precision | in flight | utterances / s | audio, s / s | p50, ms | p99, ms | by | note |",
+    "|---|---|---|---|---|---|---|---|",
+)
+
+
 def best_throughput(results: dict[str, Any], mode: str) -> float | None:
     """Utterances a second through Triton at the best concurrency."""
     loads = results["steps"].get(f"triton large {mode}", {}).get("loads", [])
@@ -45,15 +51,8 @@ def markdown(results: dict[str, Any]) -> str:
     for name, step in results["steps"].items():
         if "gate" in step:
             lines.append(_gate_row(name.removeprefix("gate "), step))
-    lines += [
-        "",
-        "## Through Triton",
-        "",
-        _served(results),
-        "",
-        "| precision | in flight | utterances / s | audio, s / s | p50, ms | p99, ms | by | note |",
-    ]
-    lines.append("|---|---|---|---|---|---|---|---|")
+    if any(step.get("loads") for step in results["steps"].values()):
+        lines += ["", "## Through Triton", "", _served(results), "", *LOADS]
     for name, step in results["steps"].items():
         for load in step.get("loads", []):
             lines.append(_load_row(name.removeprefix("triton large "), load, step))
@@ -63,10 +62,16 @@ def markdown(results: dict[str, Any]) -> str:
     for name, step in results["steps"].items():
         if "engines" in step:
             lines += _engine_table(step, "the graph's two forms" if "convolutions" in name else "against PyTorch")
-    gone = {name: step.get("error") or step.get("left_out") for name, step in results["steps"].items()}
-    if any(gone.values()):
-        lines += ["", "## Not measured", "", *(f"- {name}: {why}" for name, why in gone.items() if why)]
+    lines += _gone(results)
     return "\n".join(lines) + "\n"
+
+
+def _gone(results: dict[str, Any]) -> list[str]:
+    """What was not measured, and why."""
+    gone = {name: step.get("error") or step.get("left_out") for name, step in results["steps"].items()}
+    if not any(gone.values()):
+        return []
+    return ["", "## Not measured", "", *(f"- {name}: {why}" for name, why in gone.items() if why)]
 
 
 def _shape(shape: dict[str, Any]) -> str:
@@ -103,7 +108,11 @@ def _gate_row(name: str, step: dict[str, Any]) -> str:
     rate = "not judged"
     if report["transcripts"] and not report["tokens_not_judged_because"]:
         words = report["transcripts"]["word_error_rate"]
-        rate = f"{100 * words['candidate']['value']:.2f} % ({100 * words['difference']['value']:+.2f})"
+        low, high = (100 * bound for bound in words["difference"]["interval"])
+        rate = (
+            f"{100 * words['candidate']['value']:.2f} % of {report['transcripts']['words']:,} words "
+            f"({100 * words['difference']['value']:+.2f}; 95 % {low:+.2f} to {high:+.2f})"
+        )
     verdict = "passes" if report["passed"] else f"fails: {report['failures'][0]}"
     mean, largest = _or_infinity(alone["mean"]), _or_infinity(alone["largest"])
     return (

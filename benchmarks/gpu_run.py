@@ -34,10 +34,21 @@ class Run:
         limit_s: seconds for all steps.
         command: the command line, for the page's head.
         shape: of the large model, see :func:`describe_shape`.
+        only: steps with one of these in their name; all if there is none.
     """
 
-    def __init__(self, output: Path, device: str, limit_s: float, command: str, shape: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        output: Path,
+        device: str,
+        limit_s: float,
+        command: str,
+        shape: dict[str, Any],
+        *,
+        only: tuple[str, ...] = (),
+    ) -> None:
         self.device = device
+        self._only = only
         self._output = output
         self._end = time.monotonic() + limit_s
         self.results: dict[str, Any] = {
@@ -55,7 +66,9 @@ class Run:
         return self._end - time.monotonic()
 
     def step(self, name: str, work: Callable[[], dict[str, Any]], least_s: float = LEAST_S) -> dict[str, Any]:
-        """Runs one, keeps what it gives or why it gives nothing, and writes everything."""
+        """Runs one, keeps what it gives or why it gives nothing, and writes everything; {} for one that is not wanted."""
+        if self._only and not any(text in name for text in self._only):
+            return {}
         if self.left_s < least_s:
             found: dict[str, Any] = {"left_out": f"{max(0.0, self.left_s):.0f} s left"}
         else:

@@ -69,6 +69,7 @@ def order(output: Path, **changes: Any) -> Order:
         "batches": (1,),
         "seconds_of_audio": 1.0,
         "perf_analyzer": None,
+        "only": (),
         **dict.fromkeys(("layers", "hidden_size", "heads", "conv_dim")),
     }
     return Order(**{**usual, **changes})
@@ -365,3 +366,11 @@ def test_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     result = CliRunner().invoke(main, [])
     assert "there is no GPU here that PyTorch can use" in str(result.exception)
+
+
+def test_only_some_steps(tmp_path: Path) -> None:
+    run = Run(tmp_path / "gpu", "cpu", 100, "command", describe_shape(Shape()), only=("bundled", "gate"))
+    for name in ("load bundled", "load large", "gate large fp16", "triton large fp16"):
+        run.step(name, lambda: {}, least_s=1)
+    assert list(run.results["steps"]) == ["load bundled", "gate large fp16"]
+    assert "## Through Triton" not in (tmp_path / "gpu.md").read_text(encoding="utf-8")

@@ -66,7 +66,7 @@ class Run:
         return self._end - time.monotonic()
 
     def step(self, name: str, work: Callable[[], dict[str, Any]], least_s: float = LEAST_S) -> dict[str, Any]:
-        """Runs one, keeps what it gives or why it gives nothing, and writes everything; {} for one that is not wanted."""
+        """Runs one, keeps what it gives or why it gives nothing, and writes everything; {} if it is not wanted."""
         if self._only and not any(text in name for text in self._only):
             return {}
         if self.left_s < least_s:

@@ -371,6 +371,6 @@ def test_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_only_some_steps(tmp_path: Path) -> None:
     run = Run(tmp_path / "gpu", "cpu", 100, "command", describe_shape(Shape()), only=("bundled", "gate"))
     for name in ("load bundled", "load large", "gate large fp16", "triton large fp16"):
-        run.step(name, lambda: {}, least_s=1)
+        run.step(name, dict, least_s=1)
     assert list(run.results["steps"]) == ["load bundled", "gate large fp16"]
     assert "## Through Triton" not in (tmp_path / "gpu.md").read_text(encoding="utf-8")

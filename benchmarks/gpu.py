@@ -29,21 +29,26 @@ import torch
 
 from benchmarks.command_line import command_line
 from benchmarks.gpu_engines import CPU_MODES, MODES, OnnxEngine, as_engine, batch_of, graph_precision, time_by_turns
-from benchmarks.gpu_model import Model
+from benchmarks.gpu_model import Model, Models
 from benchmarks.gpu_page import markdown
-from benchmarks.gpu_run import LEAST_S, LIKE, Run, describe_shape
-from benchmarks.gpu_triton import Load, check_provider, make_repository, run_perf_analyzer, run_threads, served
+from benchmarks.gpu_run import LEAST_S, Run, describe_shape
+from benchmarks.gpu_triton import (
+    Load,
+    check_provider,
+    make_repository,
+    run_perf_analyzer,
+    run_threads,
+    served,
+    short_reason,
+)
 from benchmarks.progress import say
 from scripts.command import run
 from scripts.repository import ROOT
-from shrota_export.checkpoint import find_checkpoint
 from shrota_export.errors import ExportError, GateSettingError
 from shrota_export.gate import Thresholds, check
-from shrota_export.graph.engine import Target
 from shrota_export.precision.kinds import Precision
-from shrota_export.random_checkpoint import Shape, write_random_checkpoint
+from shrota_export.random_checkpoint import Shape
 
-BUNDLED = ROOT / "models" / "hindi-small"
 SAMPLES = ROOT / "samples" / "manifest.jsonl"
 MEASURE_S = 4.0
 """Of one batch size in ONNX Runtime and PyTorch, all engines together."""
@@ -127,6 +132,8 @@ def triton_step(model: Model, mode: str, order: "Order", folder: Path, left_s: f
                     continue
                 except ExportError as error:
                     say(f"  {error}; measured with threads instead")
+                    loads.append({**run_threads(load), "note": short_reason(error)})
+                    continue
             loads.append(run_threads(load))
     shutil.rmtree(repository)
     return {
@@ -160,15 +167,11 @@ def measure(order: Order, limit_s: float, speech: Path, command: str) -> dict[st
     later = [mode for mode in modes if mode not in first]
     with tempfile.TemporaryDirectory(prefix="shrota-gpu-") as name:
         folder = Path(name)
-        models: dict[str, Model] = {}
+        models = Models(folder, speech, order.shape)
+        work.results["checkpoint"] = {"sha256": models.bundled.sha256}
 
-        def load(which: str, target: Target = Target.GPU) -> dict[str, Any]:
-            if which == "large":
-                write_random_checkpoint(folder / "random", LIKE, order.shape, seed=0)
-            checkpoint = find_checkpoint(str(BUNDLED if which == "bundled" else folder / "random"))
-            models[which] = Model(which, checkpoint, folder, speech, target)
-            models[which].graph(Precision.FP32)
-            return {"checkpoint": checkpoint.sha256, "target": str(target)}
+        def load(which: str) -> dict[str, Any]:
+            return {"checkpoint": models[which].sha256}
 
         work.step("load bundled", lambda: load("bundled"))
         work.step("load large", lambda: load("large"))
@@ -190,7 +193,7 @@ def measure(order: Order, limit_s: float, speech: Path, command: str) -> dict[st
                             models["large"], modes, order.device, rows, order.seconds_of_audio
                         ),
                     )
-        work.step("load convolutions", lambda: load("convolutions", Target.CPU))
+        work.step("load convolutions", lambda: load("convolutions"))
         for rows in order.batches:
             work.step(
                 f"engines convolutions, {rows} rows",
@@ -203,6 +206,10 @@ def measure(order: Order, limit_s: float, speech: Path, command: str) -> dict[st
                     convolutions=models["convolutions"],
                 ),
             )
+    if not work.results["steps"]:
+        raise GateSettingError(
+            f"no step has {' or '.join(order.only)} in its name: write load, gate, triton or engines"
+        )
     return work.results
 
 

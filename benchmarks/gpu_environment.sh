@@ -10,7 +10,7 @@ python=${3:-python3}
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 torch=$("$python" -c 'import importlib.util, pathlib; print(pathlib.Path(importlib.util.find_spec("torch").origin).parents[1])')
 
-"$python" -m venv --without-pip "$folder"
+"$python" -m venv --clear --without-pip "$folder"
 site=$("$folder/bin/python3" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 "$python" -m pip install --quiet --no-index --no-deps --no-compile --no-cache-dir --target "$site" "$wheels"/*.whl
 printf '%s\n' "$root/client/src" "$root/export/src" "$root/server/src" "$torch" >"$site/shrota.pth"

@@ -8,7 +8,9 @@ from typing import Any
 from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoKernelError
 
 from benchmarks.gpu_engines import OnnxEngine, TorchEngine, batch_of, graph_precision
-from shrota_export.checkpoint import Checkpoint
+from benchmarks.gpu_run import LIKE
+from scripts.repository import ROOT
+from shrota_export.checkpoint import Checkpoint, find_checkpoint
 from shrota_export.exporters import Exporter, export_graph
 from shrota_export.gate import Spoken, Subject, read_speech
 from shrota_export.graph.engine import AcousticEngine, Target
@@ -17,7 +19,10 @@ from shrota_export.precision.convert import convert
 from shrota_export.precision.graphs import load_graph, save_graph
 from shrota_export.precision.kinds import Precision
 from shrota_export.precision.ranges import measure_ranges
+from shrota_export.random_checkpoint import Shape, write_random_checkpoint
 from shrota_export.vocabulary import read_vocabulary
+
+BUNDLED = ROOT / "models" / "hindi-small"
 
 RANGES_UTTERANCES = 5
 """As many as `samples/` has; the processor runs them."""
@@ -41,6 +46,7 @@ class Model:
         self, name: str, checkpoint: Checkpoint, folder: Path, speech: Path, target: Target = Target.GPU
     ) -> None:
         self.name = name
+        self.sha256 = checkpoint.sha256
         self._folder = folder
         self._speech = speech
         self._checkpoint = checkpoint
@@ -106,3 +112,36 @@ class Model:
     def subject(self, name: str, engine: Any, precision: Precision) -> Subject:
         """For the gate."""
         return Subject(name, engine, precision, vocabulary=self.vocabulary, sample_rate=self._rate)
+
+
+class Models:
+    """The bundled checkpoint, the large one, and that with convolutions; each is loaded when it is first asked for.
+
+    Args:
+        folder: for checkpoint and graphs.
+        speech: a manifest.
+        shape: of the large one.
+    """
+
+    def __init__(self, folder: Path, speech: Path, shape: Shape) -> None:
+        self.bundled = find_checkpoint(str(BUNDLED))
+        self._folder = folder
+        self._speech = speech
+        self._shape = shape
+        self._models: dict[str, Model] = {}
+
+    def __getitem__(self, which: str) -> Model:
+        """By "bundled", "large", "convolutions"."""
+        if which not in self._models:
+            target = Target.CPU if which == "convolutions" else Target.GPU
+            checkpoint = self.bundled if which == "bundled" else self._large()
+            model = Model(which, checkpoint, self._folder, self._speech, target)
+            model.graph(Precision.FP32)
+            self._models[which] = model
+        return self._models[which]
+
+    def _large(self) -> Checkpoint:
+        folder = self._folder / "random"
+        if not folder.is_dir():
+            write_random_checkpoint(folder, LIKE, self._shape, seed=0)
+        return find_checkpoint(str(folder))

@@ -33,7 +33,7 @@ def markdown(results: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
     where = f"{gpu['name']}, driver {gpu['driver']}" if gpu else "no GPU"
     head = (
-        f"`{results['command']}`; {_shape(results['shape'])}; {where}, CUDA {machine['cuda']}; "
+        f"`{results['command']}`; {_shape(results['shape'])}; {_bundled(results)}{where}, CUDA {machine['cuda']}; "
         f"{machine['processor']}; {results['date']}; python {machine['python']}, {versions}"
     )
     lines = [
@@ -74,6 +74,11 @@ def _gone(results: dict[str, Any]) -> list[str]:
     return ["", "## Not measured", "", *(f"- {name}: {why}" for name, why in gone.items() if why)]
 
 
+def _bundled(results: dict[str, Any]) -> str:
+    checkpoint = results.get("checkpoint")
+    return "" if checkpoint is None else f"bundled: `models/hindi-small` (SHA-256 {checkpoint['sha256'][:12]}); "
+
+
 def _shape(shape: dict[str, Any]) -> str:
     which = "the published shape" if shape["is_published"] else "**not the published shape**"
     return (
@@ -97,7 +102,9 @@ def _load_row(name: str, load: dict[str, Any], step: dict[str, Any]) -> str:
     audio = None if throughput is None or seconds is None else throughput * seconds
     numbers = (throughput, audio, load.get("p50_ms"), load.get("p99_ms"))
     shown = " | ".join("not measured" if number is None else f"{number:,.1f}" for number in numbers)
-    notes = "; ".join(text for text in (step.get("note"), "**unstable**" if load.get("unstable") else None) if text)
+    notes = "; ".join(
+        text for text in (step.get("note"), load.get("note"), "**unstable**" if load.get("unstable") else None) if text
+    )
     return f"| {name} | {load.get('concurrency')} | {shown} | {load.get('by')} | {notes} |"
 
 

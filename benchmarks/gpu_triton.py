@@ -137,6 +137,12 @@ def run_perf_analyzer(program: str, load: Load, folder: Path) -> dict[str, Any]:
     }
 
 
+def short_reason(error: Exception) -> str:
+    """For the page: the first sentence of what went wrong that says it, else its end."""
+    text = " ".join(str(error).split())
+    return "perf_analyzer: its windows differed too much" if UNSTABLE in text else text[-120:]
+
+
 def read_report(path: Path) -> dict[str, float]:
     """Throughput in utterances a second, latencies in milliseconds.
 

@@ -77,7 +77,12 @@ def order(output: Path, **changes: Any) -> Order:
 
 def page_of(steps: dict[str, Any], **changes: Any) -> str:
     machine: dict[str, Any] = {"gpu": None, "cuda": None, "processor": "one", "python": "3.12", "versions": {}}
-    content = {"command": "python -m benchmarks.gpu", "shape": describe_shape(Shape()), "device": "cuda"}
+    content = {
+        "command": "python -m benchmarks.gpu",
+        "checkpoint": {"sha256": "0123456789abcdef"},
+        "shape": describe_shape(Shape()),
+        "device": "cuda",
+    }
     return markdown({"date": "today", "machine": machine, "steps": steps, **content, **changes})
 
 

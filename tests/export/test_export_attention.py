@@ -4,20 +4,32 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto
 
 from shrota_export.cli import export
 from shrota_export.engines import make_batch, open_engine
-from shrota_export.errors import PlanError
+from shrota_export.errors import GraphError, PlanError
 from shrota_export.exporters import Exporter, export_graph
 from shrota_export.gate import cases
 from shrota_export.graph.engine import AcousticEngine, Target
 from shrota_export.paths import MANIFEST, MODEL
-from shrota_export.precision.attention import fuse_attention, has_fused_attention, is_for_gpus
+from shrota_export.precision.attention import (
+    LENGTHS,
+    MASK,
+    ROWS,
+    for_processors,
+    fuse_attention,
+    has_fused_attention,
+    is_for_gpus,
+)
 from shrota_export.precision.convert import convert
+from shrota_export.precision.emulation import emulate
+from shrota_export.precision.graphs import layer_of
 from shrota_export.precision.install import make
 from shrota_export.precision.kinds import Precision
 from shrota_export.tensorrt.graphs import Precision as PlanPrecision
@@ -133,7 +145,9 @@ def test_another_target_exports_again(
 ) -> None:
     export_tiny(for_gpus, "--target", "gpu")
     assert "already exported" in capsys.readouterr().err
-    export_tiny(for_gpus)
+    export_tiny(for_gpus)  # as the last time
+    assert "already exported" in capsys.readouterr().err
+    export_tiny(for_gpus, "--target", "cpu")
     assert "already exported" not in capsys.readouterr().err
     assert any(node.op_type == "Conv" for node in onnx.load(for_gpus / MODEL).graph.node)
     export_tiny(for_gpus, "--target", "gpu")
@@ -143,15 +157,48 @@ def test_attention_is_fused_in_graphs_for_gpus_unless_it_shall_be_plain(for_gpus
     assert len(fused_nodes(run(for_gpus, speech, "--to", "fp16"))) == 2
     with pytest.raises(PlanError, match=r"a form that TensorRT does not know: make its twin with `shrota export prec"):
         check_precision(read_graph(for_gpus / MODEL), PlanPrecision.FP16)
+    with pytest.raises(PlanError, match=r"a form that TensorRT does not know: give the fp32 graph$"):
+        check_precision(read_graph(for_gpus / MODEL), PlanPrecision.TF32)
     plain = run(for_gpus, speech, "--to", "fp16", "--attention", "plain")
     assert not has_fused_attention(plain)
     check_precision(read_graph(for_gpus / MODEL), PlanPrecision.FP16)
     assert not has_fused_attention(run(for_gpus, speech, "--to", "fp32"))
 
 
-def test_the_lengths_are_those_of_the_valid_frames() -> None:
+def test_the_mask_says_how_many_frames_are_valid_and_where_rows_start() -> None:
+    """Never more than there are, whatever NUM_SAMPLES says: on a GPU the kernel would read its neighbours."""
     graph = fuse_attention(load(tiny_graph()))
-    (one,) = (each for each in graph.graph.initializer if each.name == "MultiHeadAttention/lengths/one")
-    assert numpy_helper.to_array(one).tolist() == [1]
-    (largest,) = (node for node in graph.graph.node if node.op_type == "Max" and one.name in node.input)
-    assert list(largest.input) == ["NUM_FRAMES", one.name]
+    graph.graph.output.append(onnx.helper.make_tensor_value_info(LENGTHS, TensorProto.INT32, None))
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    audio = np.stack([make_audio(16000)] * 4)
+    num_samples = np.array([[16000], [399], [720], [2_000_000_000]], np.int32)
+    (mask,) = session.run([LENGTHS], {"AUDIO": audio, "NUM_SAMPLES": num_samples})
+    starts = [0, 49, 98, 147, 196]
+    assert mask.tolist() == [49, 1, 2, 49, *starts, *starts]
+
+
+def test_a_processor_gets_the_mask_without_starts() -> None:
+    graph = fuse_attention(load(tiny_graph()))
+    for node in graph.graph.node:
+        for_processors(node)
+    assert {node.input[MASK] for node in fused_nodes(graph)} == {ROWS}
+    emulated = emulate(convert(load(tiny_graph()), Precision.FP16, {}, fused=True))
+    assert {node.input[MASK] for node in fused_nodes(emulated)} == {ROWS}
+
+
+def test_what_cannot_be_fused_or_quantised_is_said(for_gpus: Path, speech: Path) -> None:
+    with pytest.raises(click.UsageError, match="--attention fused is for fp16 and bf16"):
+        run(for_gpus, speech, "--to", "int8", "--attention", "fused")
+    with pytest.raises(GraphError, match=r"int8 is for processors, .*: `shrota export onnx` it with --target cpu"):
+        run(for_gpus, speech, "--to", "int8")
+
+
+def test_it_is_said_how_much_is_fused(for_gpus: Path, speech: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(for_gpus, speech, "--to", "fp16")
+    assert "attention as one node of ONNX Runtime's: 2 of 2 layers" in capsys.readouterr().err
+    run(for_gpus, speech, "--to", "fp32")
+
+
+def test_layers_of_the_extractor_are_told_apart() -> None:
+    names = ("/products/convolutions.3/MatMul_1", "/products/norms.3/LayerNormalization", "/products/activations.3/Erf")
+    assert {layer_of(name) for name in names} == {"feature_extractor.3"}

@@ -38,6 +38,7 @@ CASES = [
     *((family, Target.GPU, {}) for family in FAMILIES),
     ("wav2vec2", Target.GPU, WIDE),
     ("wav2vec2 with group norm", Target.GPU, {**WIDE, "conv_kernel": (5, 4, 3, 3, 3, 2, 2)}),
+    ("wav2vec2", Target.GPU, {**WIDE, "conv_kernel": (10, 3, 3, 3, 5, 1, 2)}),
     ("wav2vec2", Target.GPU, {"num_conv_pos_embeddings": 7}),
 ]
 """Wide convolutions are products of another form than narrow ones; kernels of 4 and 3; an odd one of positions."""

@@ -39,13 +39,12 @@ export.add_command(precision_command)
 @click.option(
     "--target",
     type=click.Choice(["cpu", "gpu"]),
-    default="cpu",
-    show_default=True,
-    help="What the graph is made for; it runs and gives the same on both. gpu: convolutions as matrix products.",
+    help="What the graph is made for; it gives the same on both. gpu: convolutions as matrix products. "
+    "[that of this checkpoint's last export, else cpu]",
 )
 @click.option("--force", is_flag=True, help="Export again what is already there.")
 def export_onnx_command(
-    *, checkpoint: str, repository: Path, speech: Path, exporter: str, opset: int, target: str, force: bool
+    *, checkpoint: str, repository: Path, speech: Path, exporter: str, opset: int, target: str | None, force: bool
 ) -> None:
     """Exports CHECKPOINT (a folder, or a name on the Hugging Face hub) to ONNX.
 
@@ -54,12 +53,12 @@ def export_onnx_command(
     gives the same goes into the repository.
     """
     from shrota_export.checkpoint import find_checkpoint  # noqa: PLC0415
-    from shrota_export.manifest import Settings, is_exported  # noqa: PLC0415
+    from shrota_export.manifest import Settings, exported_target, is_exported  # noqa: PLC0415
     from shrota_export.repository import check_repository  # noqa: PLC0415
 
     check_repository(repository)
     found = find_checkpoint(checkpoint)
-    settings = Settings(exporter, opset, target)
+    settings = Settings(exporter, opset, target or exported_target(repository, found.sha256))
     if not force and is_exported(repository, found.sha256, settings):
         click.echo(f"{checkpoint} is already exported to {repository} (--force repeats it)", err=True)
         return

@@ -79,6 +79,14 @@ def read_manifest(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
+def exported_target(repository: Path, checkpoint_sha256: str) -> str:
+    """What the checkpoint was exported for the last time; "cpu" if it was not."""
+    content = read_manifest(repository / MANIFEST)
+    checkpoint, settings = content.get("checkpoint"), content.get("settings")
+    same = isinstance(checkpoint, dict) and checkpoint.get("sha256") == checkpoint_sha256
+    return "gpu" if same and isinstance(settings, dict) and settings.get("target") == "gpu" else "cpu"
+
+
 def is_exported(repository: Path, checkpoint_sha256: str, settings: Settings) -> bool:
     """Whether ``repository`` holds, whole, what this checkpoint and these settings give."""
     try:

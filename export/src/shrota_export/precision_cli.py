@@ -198,6 +198,8 @@ def precision_command(
 
     precision = Precision(target)
     fused = None if attention == "auto" else attention == "fused"
+    if fused and not precision.is_half:
+        raise click.UsageError("--attention fused is for fp16 and bf16")
     thresholds = Thresholds.of(precision).changed(settings)
     if output is None:
         repository_of(graph)

@@ -1,7 +1,7 @@
 # mypy: disallow-subclassing-any=False
 """Convolutions as matrix products over channels-last tensors: the form for GPUs.
 
-A strided convolution whose kernel is at most a few strides long is a product of blocks: with the row [L, C] seen as
+A strided convolution is a product of blocks: with the row [L, C] seen as
 [L / S, S * C] (no copy), the taps of a frame are its own block and the beginning of the following ones. Nothing is
 transposed for LayerNormalization, which works on the last axis, and there is no cuDNN, which looks for an algorithm at
 every new length and has none for the grouped convolution over 128 frames in float16. What each form costs on a GPU
@@ -92,7 +92,8 @@ class ProductConvolution(nn.Module):
 
     def _apart(self, features: Tensor, blocks: Tensor) -> Tensor:
         """A product for each block that a frame sees, of its taps in it."""
-        result = blocks @ self.weights[0]
+        first = self.weights[0]
+        result = (blocks if first.shape[0] == blocks.shape[2] else blocks[..., : first.shape[0]]) @ first
         position = torch.arange(blocks.shape[1], device=blocks.device)
         for index, weight in enumerate(list(self.weights)[1:], 1):
             if weight.shape[0] == self.width:  # one tap

@@ -1,9 +1,12 @@
 """Attention as one node of ONNX Runtime's, for half precision on GPUs.
 
 Scores, mask, softmax and context of a layer become ``com.microsoft.MultiHeadAttention``, which the CUDA provider runs
-as one kernel: the scores, half a million for each second of audio and head in a long batch, are never written to
-memory, and their softmax is in float32 within the kernel. The mask becomes the number of valid frames of each row.
-TensorRT does not know this node, so graphs for plans keep the plain form.
+as one kernel: the scores, half a million for each second of a long utterance, are never written to memory, and their
+softmax is in float32 within the kernel. The mask becomes the number of valid frames of each row, and
+where each row starts among all frames: in that form it goes to a kernel that takes any shape. With the numbers alone it
+would go to cuDNN's, which is faster by a tenth of the whole, but plans anew for every count of rows and frames, a tenth
+of a second each time. TensorRT does not know this node, so graphs for plans keep the plain form; ONNX Runtime's CPU
+provider knows it without the starts only, see :func:`for_processors`.
 
 The forms of attention that are recognised are those that the exporters write for scaled dot products with the engine's
 own mask. Others (WavLM's, with its table of distances) stay as they are.
@@ -22,6 +25,9 @@ from shrota_export.precision.graphs import constants, in_order, name_nodes, repl
 DOMAIN = "com.microsoft"
 KIND = "MultiHeadAttention"
 LENGTHS = "MultiHeadAttention/lengths"
+ROWS = f"{LENGTHS}/rows"
+MASK = 4
+"""The mask's place among the inputs."""
 TO_HEADS = [0, 2, 1, 3]
 TO_KEYS = [0, 2, 3, 1]
 
@@ -69,10 +75,9 @@ def fuse_attention(model: onnx.ModelProto, keep: Collection[str] = ()) -> onnx.M
     if not found:
         return model
     nodes = [_fused(found[node.output[0]], node) if node.output[0] in found else node for node in model.graph.node]
-    ready = _without_unused(in_order([*nodes, *_lengths()]), {value.name for value in model.graph.output})
-    one = numpy_helper.from_array(np.array([1], np.int32), f"{LENGTHS}/one")
-    flat = numpy_helper.from_array(np.array([-1], np.int64), f"{LENGTHS}/shape")
-    result = replace_nodes(model, ready, [one, flat])
+    mask, new = _mask(next(iter(found.values())).query)
+    ready = _without_unused(in_order([*nodes, *mask]), {value.name for value in model.graph.output})
+    result = replace_nodes(model, ready, new)
     if all(entry.domain != DOMAIN for entry in result.opset_import):
         result.opset_import.append(helper.make_opsetid(DOMAIN, 1))
     result.graph.value_info.extend(
@@ -80,6 +85,13 @@ def fuse_attention(model: onnx.ModelProto, keep: Collection[str] = ()) -> onnx.M
         for each in found.values()
     )
     return result
+
+
+def describe_attention(model: onnx.ModelProto) -> str:
+    """How many attentions are one node, in one line."""
+    kinds = [node.op_type for node in model.graph.node]
+    fused, plain = kinds.count(KIND), kinds.count("Softmax")
+    return f"attention as one node of ONNX Runtime's: {fused} of {fused + plain} layers"
 
 
 def is_for_gpus(model: onnx.ModelProto) -> bool:
@@ -92,12 +104,49 @@ def has_fused_attention(model: onnx.ModelProto) -> bool:
     return any(node.domain == DOMAIN for node in model.graph.node)
 
 
-def _lengths() -> list[onnx.NodeProto]:
-    """Valid frames of each row, [B] int32; at least one, so that a row of padding has a softmax over something."""
-    return [
-        helper.make_node("Max", ["NUM_FRAMES", f"{LENGTHS}/one"], [f"{LENGTHS}/column"], name=f"{LENGTHS}/Max"),
-        helper.make_node("Reshape", [f"{LENGTHS}/column", f"{LENGTHS}/shape"], [LENGTHS], name=f"{LENGTHS}/Reshape"),
+def for_processors(node: onnx.NodeProto) -> None:
+    """Gives a fused attention the mask that the CPU provider takes: valid frames of each row, without the starts."""
+    if node.domain == DOMAIN and node.op_type == KIND and node.input[MASK] == LENGTHS:
+        node.input[MASK] = ROWS
+
+
+def _mask(query: str) -> tuple[list[onnx.NodeProto], list[TensorProto]]:
+    """Nodes and constants of the mask, [3 B + 2] int32: valid frames of each row; starts of rows, twice.
+
+    A row has one valid frame at least, so that one of padding has a softmax over something, and at most all of them,
+    whatever NUM_SAMPLES says: the kernel reads as many keys as it is told.
+    """
+    ints = {"zero": [0], "one": [1], "two": [2], "flat": [-1]}
+    new = [numpy_helper.from_array(np.array(value, np.int64), f"{LENGTHS}/{name}") for name, value in ints.items()]
+    new.append(numpy_helper.from_array(np.array([1], np.int32), f"{LENGTHS}/least"))
+    new += [numpy_helper.from_array(np.array(number, np.int64), f"{LENGTHS}/{number}") for number in (0, 1)]
+    steps = [
+        ("Shape", [query], "shape", {}),
+        ("Slice", ["shape", "zero", "one", "zero"], "count", {}),
+        ("Slice", ["shape", "one", "two", "zero"], "frames", {}),
+        ("Cast", ["frames"], "most", {"to": TensorProto.INT32}),
+        ("Max", ["NUM_FRAMES", "least"], "positive", {}),
+        ("Min", ["positive", "most"], "column", {}),
+        ("Reshape", ["column", "flat"], "rows", {}),
+        ("Squeeze", ["count", "zero"], "number", {}),
+        ("Add", ["number", "1"], "end", {}),
+        ("Range", ["0", "end", "1"], "range", {}),
+        ("Mul", ["range", "frames"], "long", {}),
+        ("Cast", ["long"], "starts", {"to": TensorProto.INT32}),
+        ("Concat", ["rows", "starts", "starts"], "", {"axis": 0}),
     ]
+    own = {"NUM_FRAMES", query}
+    nodes = [
+        helper.make_node(
+            kind,
+            [name if name in own else f"{LENGTHS}/{name}" for name in inputs],
+            [f"{LENGTHS}/{output}" if output else LENGTHS],
+            name=f"{LENGTHS}/{kind}/{output}",
+            **attributes,
+        )
+        for kind, inputs, output, attributes in steps
+    ]
+    return nodes, new
 
 
 def _fused(attention: _Attention, last: onnx.NodeProto) -> onnx.NodeProto:

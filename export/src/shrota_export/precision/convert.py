@@ -4,6 +4,8 @@ from collections.abc import Collection, Mapping
 
 import onnx
 
+from shrota_export.errors import GraphError
+from shrota_export.precision.attention import is_for_gpus
 from shrota_export.precision.int8 import to_int8
 from shrota_export.precision.kinds import Precision
 from shrota_export.precision.mixed import MARGIN, to_mixed, unsafe_nodes
@@ -36,6 +38,10 @@ def convert(
     if precision is Precision.FP32:
         return model
     if precision is Precision.INT8:
+        if is_for_gpus(model):
+            raise GraphError(
+                "int8 is for processors, and the graph is for GPUs: `shrota export onnx` it with --target cpu"
+            )
         return to_int8(model, keep)
     if precision is Precision.FP16:
         keep = {*keep, *unsafe_nodes(model, ranges, margin)}

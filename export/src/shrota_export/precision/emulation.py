@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from shrota_export.precision.attention import for_processors
 from shrota_export.precision.graphs import in_order, replace_nodes
 
 LOW = frozenset({TensorProto.FLOAT16, TensorProto.BFLOAT16})
@@ -65,6 +66,7 @@ class _Emulation:
     def _add(self, node: onnx.NodeProto) -> None:
         copy = onnx.NodeProto()
         copy.CopyFrom(node)
+        for_processors(copy)
         low = {self._types[name] for name in node.input if name in self._types}
         if node.op_type == "Cast":
             self._cast(copy, bool(low))

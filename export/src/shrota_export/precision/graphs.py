@@ -24,6 +24,8 @@ IR_VERSION = 10
 SMALL = 1024
 """Elements; constants up to here may hold shapes, which type inference reads."""
 LAYER = re.compile(r"^/?((?:layers|feature_extractor|feature_projection|position_embedding)(?:[./]\d+)?)")
+PRODUCT = re.compile(r"^/?products/(?:convolutions|norms|activations)\.(\d+)")
+"""Layers of the feature extractor in the form for GPUs."""
 
 
 def load_graph(path: Path) -> onnx.ModelProto:
@@ -110,6 +112,9 @@ def layer_of(name: str) -> str:
 
     What stands outside of all modules (the mask, the inputs, the outputs) is ``graph``.
     """
+    product = PRODUCT.match(name)
+    if product:
+        return f"feature_extractor.{product.group(1)}"
     found = LAYER.match(name)
     if found:
         return found.group(1)

@@ -19,7 +19,7 @@ from shrota_export.gate.speech import fingerprint as fingerprint_speech
 from shrota_export.gate.subject import make_subject
 from shrota_export.manifest import count_nodes, describe_file, now, read_manifest, write_json
 from shrota_export.paths import FLOAT32_MODEL, MANIFEST, MODEL
-from shrota_export.precision.attention import has_fused_attention, is_for_gpus
+from shrota_export.precision.attention import describe_attention, has_fused_attention, is_for_gpus
 from shrota_export.precision.convert import convert
 from shrota_export.precision.graphs import fingerprint, load_graph, save_graph, weights_files
 from shrota_export.precision.kinds import FLOAT16_MAX, Precision, precision_of
@@ -51,13 +51,16 @@ class Made:
     unsafe: dict[str, float]
     found: Found | None
     margin: float
+    fused: bool = False
+    """whether attention was to be one node"""
 
     def describe(self) -> str:
         """What stayed float32 and why, in one line."""
         parts = [f"{len(self.unsafe)} nodes whose range is too wide for float16"] if self.unsafe else []
         if self.found is not None:
             parts.append(f"{len(self.found.nodes)} that the gate asked for (in {', '.join(self.found.layers)})")
-        return f"kept in float32 besides: {' and '.join(parts) or 'nothing'}"
+        kept = f"kept in float32 besides: {' and '.join(parts) or 'nothing'}"
+        return f"{kept}; {describe_attention(self.graph)}" if self.fused else kept
 
     def as_dict(self) -> dict[str, Any]:
         """What the manifest keeps."""
@@ -136,7 +139,7 @@ def make(
                 graph, candidate = subject(found.nodes)
                 report = check(candidate, reference, speech, thresholds)
     report.raise_for_failures()
-    return Made(graph, report, fingerprint_speech(speech), unsafe, found, margin)
+    return Made(graph, report, fingerprint_speech(speech), unsafe, found, margin, fused and precision.is_half)
 
 
 def check_output(output: Path) -> None:

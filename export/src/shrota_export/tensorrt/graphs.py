@@ -117,9 +117,11 @@ def check_precision(graph: Graph, precision: Precision) -> None:
         PlanError: if the graph is of another one, or was made for ONNX Runtime alone.
     """
     if graph.has_fused_attention:
+        wanted = precision.of_graph
+        remedy = f"make its twin with `shrota export precision {graph.path} --to {wanted} --attention plain --output"
         raise PlanError(
-            f"{graph.path} has its attention in a form that TensorRT does not know: make its twin with `shrota export "
-            f"precision {graph.path} --to {precision} --attention plain --output NAME.onnx`, and give that"
+            f"{graph.path} has its attention in a form that TensorRT does not know: "
+            + ("give the fp32 graph" if wanted is Precision.FP32 else f"{remedy} NAME.onnx`, and give that")
         )
     if graph.precision is precision.of_graph:
         return

@@ -164,7 +164,7 @@ def ranges_command(*, graph: Path, manifest: Path, margin: float, output: Path |
     type=click.Choice(["auto", "fused", "plain"]),
     default="auto",
     show_default=True,
-    help="In half precision: fused for ONNX Runtime on GPUs, plain for TensorRT. "
+    help="In fp16: fused for ONNX Runtime on GPUs, plain for TensorRT. "
     "auto: fused if GRAPH was exported with --target gpu.",
 )
 @click.option("--output", type=PATH, help="Write the graph there, and do not install it.")
@@ -198,8 +198,8 @@ def precision_command(
 
     precision = Precision(target)
     fused = None if attention == "auto" else attention == "fused"
-    if fused and not precision.is_half:
-        raise click.UsageError("--attention fused is for fp16 and bf16")
+    if fused and precision is not Precision.FP16:
+        raise click.UsageError("--attention fused is for fp16")
     thresholds = Thresholds.of(precision).changed(settings)
     if output is None:
         repository_of(graph)

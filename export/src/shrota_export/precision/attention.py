@@ -1,12 +1,14 @@
-"""Attention as one node of ONNX Runtime's, for half precision on GPUs.
+"""Attention as one node of ONNX Runtime's, for float16 on GPUs.
 
-Scores, mask, softmax and context of a layer become ``com.microsoft.MultiHeadAttention``, which the CUDA provider runs
-as one kernel: the scores, half a million for each second of a long utterance, are never written to memory, and their
-softmax is in float32 within the kernel. The mask becomes the number of valid frames of each row, and
-where each row starts among all frames: in that form it goes to a kernel that takes any shape. With the numbers alone it
-would go to cuDNN's, which is faster by a tenth of the whole, but plans anew for every count of rows and frames, a tenth
-of a second each time. TensorRT does not know this node, so graphs for plans keep the plain form; ONNX Runtime's CPU
-provider knows it without the starts only, see :func:`for_processors`.
+Scores, mask, softmax and context of a layer become ``com.microsoft.MultiHeadAttention``: the scores, half a million for
+each second of a long utterance, are not written to memory, and softmax is in float32 within the kernel. The mask becomes
+the number of valid frames of each row, and where each row starts among all frames. In that form ONNX Runtime's CUDA
+provider takes a kernel that serves any shape; with the numbers alone it takes cuDNN's, which plans anew for every count
+of rows and frames, a tenth of a second each time.
+
+bfloat16 keeps the plain form: there the gate found a batch of eight rows on an H200 that the same kernel gets wrong
+(docs/decisions/0005-form-for-gpus.md). So do graphs for plans, since TensorRT does not know the node. ONNX Runtime's
+CPU provider gets the mask without the starts, see :func:`for_processors`.
 
 The forms of attention that are recognised are those that the exporters write for scaled dot products with the engine's
 own mask. Others (WavLM's, with its table of distances) stay as they are.

@@ -30,7 +30,7 @@ def convert(
         ranges: largest magnitude of each tensor on speech.
         keep: names of nodes that stay float32 in any case.
         margin: see :data:`~shrota_export.precision.mixed.MARGIN`.
-        fused: in half precision, attention as one node of ONNX Runtime's for GPUs, which TensorRT does not know.
+        fused: in float16, attention as one node of ONNX Runtime's for GPUs, which TensorRT does not know.
 
     Raises:
         GraphError: the graph is not a float32 one, or has a node that is not supported.
@@ -45,4 +45,4 @@ def convert(
         return to_int8(model, keep)
     if precision is Precision.FP16:
         keep = {*keep, *unsafe_nodes(model, ranges, margin)}
-    return to_mixed(model, precision, keep, fused=fused)
+    return to_mixed(model, precision, keep, fused=fused and precision is Precision.FP16)

@@ -99,7 +99,7 @@ def make(
         speech: what it is compared on.
         thresholds: the gate's; None for those of the precision.
         margin: see :data:`~shrota_export.precision.mixed.MARGIN`.
-        fused: attention as one node of ONNX Runtime's, in half precision; None if the graph was exported for GPUs.
+        fused: attention as one node of ONNX Runtime's, in float16; None if the graph was exported for GPUs.
 
     Raises:
         GateError: it does not pass, whatever stays float32.
@@ -139,7 +139,7 @@ def make(
                 graph, candidate = subject(found.nodes)
                 report = check(candidate, reference, speech, thresholds)
     report.raise_for_failures()
-    return Made(graph, report, fingerprint_speech(speech), unsafe, found, margin, fused and precision.is_half)
+    return Made(graph, report, fingerprint_speech(speech), unsafe, found, margin, fused and precision is Precision.FP16)
 
 
 def check_output(output: Path) -> None:

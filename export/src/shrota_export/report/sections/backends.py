@@ -32,7 +32,8 @@ def measure(material: Material, found: Mapping[str, Any]) -> dict[str, Any]:  # 
     variants, missing = make_variants(material)
     latency = _time(material, variants, material.seconds, 1, LATENCY_ROUNDS)
     by_batch = {rows: _time(material, variants, BATCH_SECONDS, rows, ROUNDS) for rows in BATCHES}
-    by_length = {seconds: _time(material, variants, seconds, 1, ROUNDS) for seconds in LENGTHS_S}
+    timed = {BATCH_SECONDS: by_batch[1], material.seconds: latency}  # one utterance of these lengths has been timed
+    by_length = {seconds: timed.get(seconds) or _time(material, variants, seconds, 1, ROUNDS) for seconds in LENGTHS_S}
     processes = _processes(material, variants)
     speech = material.some_speech if material.is_random else material.speech
     judged = _judge(material, variants, speech)

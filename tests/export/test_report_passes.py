@@ -2,14 +2,16 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from shrota_export.checkpoint import find_checkpoint
-from shrota_export.engines import LEVELS, NONE, engine_of, open_session, shared_arena
+from shrota_export.engines import LEVELS, NONE, Floats, engine_of, open_session, shared_arena
 from shrota_export.errors import ReportError
 from shrota_export.precision.graphs import load_graph
 from shrota_export.report.apart import apart, release
@@ -27,12 +29,12 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "graph.onnx"
 
 
-def outputs(path: Path) -> np.ndarray:
+def outputs(path: Path) -> Floats:
     batch = make_audio(16000)[None], np.array([[16000]], np.int32)
     return engine_of(open_session(path, level=NONE))(*batch)[0]
 
 
-def constants(model: onnx.ModelProto) -> dict[str, np.ndarray]:
+def constants(model: onnx.ModelProto) -> dict[str, NDArray[Any]]:
     return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
 
 

@@ -89,13 +89,6 @@ class Material:
             apart(passes.export, self.checkpoint, folder / "graph.onnx")
         return folder / "graph.onnx"
 
-    @cached_property
-    def parted_path(self) -> Path:
-        """The float32 graph with its weights beside it, for sessions of which many are open at a time."""
-        path = self.folder / "parted.onnx"
-        apart(passes.part, self.graph_path, path)
-        return path
-
     def precision_path(self, precision: Precision) -> Path:
         """The graph in a precision."""
         if precision is Precision.FP32:

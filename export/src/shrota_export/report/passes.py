@@ -31,14 +31,23 @@ def save_parted(model: onnx.ModelProto, path: Path) -> None:
 
     Weights that are references already stay so, and must lie in the same folder.
     """
-    data = path.with_name(f"{path.name}.data")
-    data.unlink(missing_ok=True)  # onnx appends
-    onnx.save(model, path, save_as_external_data=True, location=data.name, size_threshold=SMALL_BYTES)
+    remove(path)  # onnx would append to its weights
+    onnx.save(model, path, save_as_external_data=True, location=_data(path).name, size_threshold=SMALL_BYTES)
 
 
 def save_whole(model: onnx.ModelProto, path: Path) -> None:
     """Writes a graph as `shrota export` installs it: in one file, where protobuf allows it."""
-    save_graph(model, path, f"{path.name}.data")
+    save_graph(model, path, _data(path).name)
+
+
+def remove(path: Path) -> None:
+    """Removes a graph and its own weights beside it."""
+    for file in (path, _data(path)):
+        file.unlink(missing_ok=True)
+
+
+def _data(path: Path) -> Path:
+    return path.with_name(f"{path.name}.data")
 
 
 def export(checkpoint: Checkpoint, path: Path) -> None:

@@ -57,6 +57,8 @@ def measure(material: Material, found: Mapping[str, Any]) -> dict[str, Any]:  # 
         times = take_turns({name: run_of(engine, batch) for name, engine in engines.items()}, ROUNDS)
     engines.clear()
     release()
+    for stage in stages.values():
+        passes.remove(stage.path)
     reference = run_rows(material.subject.engine, [batch[0][0]])[0]
     return {
         "seconds": material.seconds,
@@ -83,7 +85,8 @@ def _bare(material: Material) -> dict[str, dict[str, int]]:
 
 
 def _stages(material: Material) -> tuple[dict[str, Stage], dict[str, str]]:
-    exported = material.parted_path
+    exported = material.folder / "parted.onnx"
+    apart(passes.part, material.graph_path, exported)
     stages = {"exported": Stage(exported, _count(exported), NONE, "as torch.onnx.export writes it")}
     failed: dict[str, str] = {}
     folded = material.folder / "folded.onnx"
@@ -101,8 +104,7 @@ def _stages(material: Material) -> tuple[dict[str, Stage], dict[str, str]]:
         with step(f"ONNX Runtime's level {name}"):
             open_session(exported, level=level, optimized=path)
             counts = _count(path)
-            for left in material.folder.glob(f"level-{name}.onnx*"):
-                left.unlink()
+            passes.remove(path)
         stages[f"ONNX Runtime, {name}"] = Stage(exported, counts, level, f"ONNX Runtime's optimisations, level {name}")
     return stages, failed
 

@@ -13,7 +13,7 @@ from shrota_export.progress import step
 from shrota_export.report import passes
 from shrota_export.report.apart import apart
 from shrota_export.report.blocks import Block, Paragraph, Picture, Table, number, percent
-from shrota_export.report.distributions import OUTLIER, describe_weights, measure_outputs
+from shrota_export.report.distributions import OUTLIER, describe_weights, matrices_of, measure_outputs
 from shrota_export.report.drawing import colour, new_figure, style
 from shrota_export.report.layers import kind_of, place
 from shrota_export.report.material import Material
@@ -28,12 +28,11 @@ def measure(material: Material, found: Mapping[str, Any]) -> dict[str, Any]:  # 
     pooled: defaultdict[str, Any] = defaultdict(lambda: np.zeros(BINS, np.int64))
     edges = np.linspace(-OUTLIER, OUTLIER, BINS + 1)
     with step("look at the weights"):
-        for name, parameter in material.engine.named_parameters():
-            if parameter.ndim > 1:
-                weight = parameter.detach().numpy()
-                weights[name] = describe_weights(weight)
-                deviation = weights[name]["deviation"] or 1.0
-                pooled[kind_of(name)] += np.histogram((weight - weight.mean()) / deviation, edges)[0]
+        for name, tensor in matrices_of(material.engine).items():
+            weight = tensor.detach().numpy()
+            weights[name] = describe_weights(weight)
+            deviation = weights[name]["deviation"] or 1.0
+            pooled[kind_of(name)] += np.histogram((weight - weight.mean()) / deviation, edges)[0]
     with step("look at the outputs of the layers"):
         outputs = measure_outputs(material)
     unsafe = apart(passes.unsafe_nodes_of, material.graph_path, material.ranges)

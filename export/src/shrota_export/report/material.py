@@ -1,8 +1,9 @@
 """What the sections measure with, each part made when it is first needed."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,15 @@ class Material:
                 raise ReportError(f"attention is not fused: {'; '.join(remarks) or 'its pattern is not there'}")
             apart(passes.make_whole, parted, path)
         return path
+
+    def prepare(self) -> None:
+        """Makes all graphs, before open sessions hold memory; what fails will fail again where it is used."""
+        makers: list[Callable[[], Path]] = [lambda: self.fused_path]
+        makers += [partial(self.precision_path, precision) for precision in Precision]
+        makers += [partial(self.emulated_path, precision) for precision in Precision if precision.is_half]
+        for make in makers:
+            with contextlib.suppress(Exception):
+                make()
 
     @cached_property
     def subject(self) -> Subject:

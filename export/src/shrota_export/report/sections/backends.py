@@ -29,6 +29,7 @@ REFERENCE = "PyTorch fp32"
 
 def measure(material: Material, found: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG001
     """Times by turns, memory in processes of their own, errors on all speech (some, where weights are random)."""
+    material.prepare()
     variants, missing = make_variants(material)
     latency = _time(material, variants, material.seconds, 1, LATENCY_ROUNDS)
     by_batch = {rows: _time(material, variants, BATCH_SECONDS, rows, ROUNDS) for rows in BATCHES}

@@ -9,6 +9,7 @@ import numpy as np
 from shrota_export.gate import Spoken
 from shrota_export.precision.kinds import Precision
 from shrota_export.progress import step
+from shrota_export.report.apart import release
 from shrota_export.report.blocks import Block, Paragraph, Picture, Table, number, percent
 from shrota_export.report.child import measure_process
 from shrota_export.report.drawing import colour, new_figure, style
@@ -76,6 +77,7 @@ def _processes(material: Material, variants: Mapping[str, Variant]) -> dict[str,
     audio = material.folder / "audio.npy"
     np.save(audio, material.audio(material.seconds)[0])
     found: dict[str, Any] = {}
+    release()  # the largest batches are over, and the processes need room
     with step("load each in a process of its own"):
         for name, variant in variants.items():
             try:

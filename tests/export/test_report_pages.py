@@ -74,6 +74,14 @@ def test_the_architecture_section_agrees_with_the_counter(made: Path) -> None:
     assert data["activation_peak_bytes"] > 0
 
 
+def test_the_weights_are_all_there(made: Path) -> None:
+    sections = json.loads((made / "report.json").read_text(encoding="utf-8"))["sections"]
+    weights = sections["weights"]["data"]["weights"]
+    assert "position_embedding.conv.weight" in weights  # whose weight norm is resolved
+    counts = sections["architecture"]["data"]["parameters"]
+    assert sum(each["count"] for each in weights.values()) > 0.9 * sum(counts.values())  # the rest: biases, norms
+
+
 def test_the_profile_finds_all_layers(made: Path) -> None:
     data = json.loads((made / "report.json").read_text(encoding="utf-8"))["sections"]["profile"]["data"]
     wanted = {*(f"feature_extractor.{index}" for index in range(7)), "layers.0", "layers.1", "head"}

@@ -1,6 +1,8 @@
 """Runs what was exported: raw audio in padded batches to log-probabilities."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,30 @@ NO_AUDIO = np.zeros(0, np.float32)
 LEVELS = onnxruntime.GraphOptimizationLevel
 ALL, NONE = LEVELS.ORT_ENABLE_ALL, LEVELS.ORT_DISABLE_ALL
 """Levels of what ONNX Runtime fuses and rewrites itself."""
+_sharing: list[bool] = []
+"""Not empty within :func:`shared_arena`."""
+
+
+@contextmanager
+def shared_arena() -> Iterator[None]:
+    """Sessions that are opened meanwhile take the memory of their runs from one arena, which lives on.
+
+    For many sessions that run one after the other: otherwise each keeps what its largest run needed.
+    """
+    _register_arena()
+    _sharing.append(True)
+    try:
+        yield
+    finally:
+        _sharing.pop()
+
+
+@cache
+def _register_arena() -> None:
+    arena = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR
+    place = onnxruntime.OrtMemoryInfo("Cpu", arena, 0, onnxruntime.OrtMemType.DEFAULT)
+    as_requested = onnxruntime.OrtArenaCfg({"arena_extend_strategy": 1})
+    onnxruntime.create_and_register_allocator(place, as_requested)
 
 
 def open_engine(graph: Path | bytes, *, threads: int = 0, fuse: bool = True, spin: bool = True) -> Engine:
@@ -59,6 +85,10 @@ def open_session(
     options.graph_optimization_level = level
     # between runs the processors are PyTorch's, or another engine's
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    if _sharing:
+        options.add_session_config_entry("session.use_env_allocators", "1")
+        # weights are not in the arena, so that they go with their session
+        options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
     if not spin:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if optimized is not None:

@@ -12,8 +12,10 @@ from typing import Any
 import click
 
 from shrota_client.writing import writing
+from shrota_export.engines import shared_arena
 from shrota_export.errors import ReportError
 from shrota_export.manifest import write_json
+from shrota_export.report.apart import release
 from shrota_export.report.blocks import Block, Paragraph, Picture
 from shrota_export.report.drawing import DPI
 from shrota_export.report.host import host_line
@@ -56,7 +58,8 @@ def measure_sections(material: Material, names: Sequence[str]) -> dict[str, Any]
         try:
             if missing:
                 raise ReportError(f"it needs the section {missing[0]}, which failed")  # noqa: TRY301 - told below
-            data = section.measure(material, _data(done))
+            with shared_arena():
+                data = section.measure(material, _data(done))
             json.dumps(data, allow_nan=False)
         except Exception as error:  # noqa: BLE001 - whatever a section raises, the others go on
             reason = reason_of(error)
@@ -64,6 +67,7 @@ def measure_sections(material: Material, names: Sequence[str]) -> dict[str, Any]
             click.echo(f"  failed: {reason}", err=True)
             continue
         seconds = time.monotonic() - started
+        release()
         others = before.others(Load.now(), seconds)
         done[name] = {"seconds": seconds, "others": others, "data": data}
         if others > QUIET and name in TIMED:

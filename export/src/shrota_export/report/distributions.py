@@ -18,6 +18,15 @@ FLOAT16_NORMAL = 2.0**-14
 """The least that it has with all its bits."""
 
 
+def matrices_of(engine: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Matrices and kernels by name, with those that are no parameters: that of the positions, of a weight norm."""
+    found = dict(engine.named_parameters())
+    for name, module in engine.named_modules():
+        if isinstance(getattr(module, "weight", None), torch.Tensor):
+            found.setdefault(f"{name}.weight", module.weight)
+    return {name: tensor for name, tensor in found.items() if tensor.ndim > 1}
+
+
 def describe_weights(weight: Floats) -> dict[str, Any]:
     """Of one matrix or kernel [outputs, ...]: quantiles, outliers, and what 16 and 8 bits make of it.
 

@@ -1,30 +1,29 @@
 """What the sections measure with, each part made when it is first needed."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 
 from shrota_export.checkpoint import Checkpoint
 from shrota_export.engines import LEVELS, Floats, Ints, make_batch, open_session
 from shrota_export.errors import ReportError, SpeechError
-from shrota_export.exporters import Exporter, export_graph
 from shrota_export.gate import Spoken, Subject, read_speech
 from shrota_export.gate.stages import module_engine
 from shrota_export.graph.engine import AcousticEngine
-from shrota_export.loading import load_feature_extractor, load_model, load_tokenizer
-from shrota_export.precision.convert import convert
-from shrota_export.precision.graphs import load_graph, save_graph
+from shrota_export.loading import load_tokenizer
 from shrota_export.precision.kinds import Precision
-from shrota_export.precision.ranges import measure_ranges
 from shrota_export.progress import step
-from shrota_export.report.fusions import ALL_FUSIONS, FUSIONS, fuse
+from shrota_export.report import passes
+from shrota_export.report.apart import apart, release
+from shrota_export.report.fusions import ALL_FUSIONS
 from shrota_export.report.host import cores
+from shrota_export.report.loaded import Loaded, load_engine
 from shrota_export.vocabulary import Vocabulary, read_vocabulary
 
 RANGES_SECONDS = 30
@@ -58,29 +57,24 @@ class Material:
         self._speech = speech
 
     @cached_property
-    def _loaded(self) -> tuple[AcousticEngine, dict[str, int], dict[str, Any]]:
+    def _loaded(self) -> Loaded:
         with step("load the checkpoint"):
-            model = load_model(self.checkpoint)
-            extractor = load_feature_extractor(self.checkpoint)
-            sizes = {name: int(weight.numel()) for name, weight in model.named_parameters()}
-            config = model.config.to_dict()
-            engine = AcousticEngine(model, normalize=bool(extractor.do_normalize)).eval()
-        return engine, sizes, config
+            return load_engine(self.checkpoint)
 
     @property
     def engine(self) -> AcousticEngine:
         """In PyTorch: AUDIO [B, T], NUM_SAMPLES [B, 1] -> LOG_PROBS [B, F, V], NUM_FRAMES [B, 1]."""
-        return self._loaded[0]
+        return self._loaded.engine
 
     @property
     def sizes(self) -> dict[str, int]:
         """Numbers in each parameter of the checkpoint, by its name."""
-        return self._loaded[1]
+        return self._loaded.sizes
 
     @property
     def config(self) -> dict[str, Any]:
         """The checkpoint's, with transformers' defaults filled in."""
-        return self._loaded[2]
+        return self._loaded.config
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
@@ -93,18 +87,8 @@ class Material:
         with step("export the graph"):
             folder = self.folder / "exported"
             folder.mkdir()
-            export_graph(self.engine, folder / "graph.onnx", Exporter.TORCHSCRIPT)
+            apart(passes.export, self.checkpoint, folder / "graph.onnx")
         return folder / "graph.onnx"
-
-    def graph(self) -> onnx.ModelProto:
-        """The float32 graph, read anew: passes over graphs change what they get."""
-        return load_graph(self.graph_path)
-
-    def save(self, graph: onnx.ModelProto, name: str) -> Path:
-        """Writes a graph into the folder of graphs."""
-        path = self.folder / f"{name}.onnx"
-        save_graph(graph, path, f"{name}.onnx.data")
-        return path
 
     def precision_path(self, precision: Precision) -> Path:
         """The graph in a precision."""
@@ -114,7 +98,14 @@ class Material:
         if not path.is_file():
             ranges = self.ranges if precision is Precision.FP16 else {}
             with step(f"convert to {precision}"):
-                self.save(convert(self.graph(), precision, ranges), str(precision))
+                apart(passes.convert_file, self.graph_path, path, precision, ranges)
+        return path
+
+    def emulated_path(self, precision: Precision) -> Path:
+        """The graph in half precision as a GPU would have it."""
+        path = self.folder / f"{precision}-emulated.onnx"
+        if not path.is_file():
+            apart(passes.emulate_file, self.precision_path(precision), path)
         return path
 
     @cached_property
@@ -122,7 +113,13 @@ class Material:
         """What ONNX Runtime's level basic makes of the float32 graph, for the fusions to begin with."""
         path = self.folder / "basic.onnx"
         open_session(self.graph_path, level=LEVELS.ORT_ENABLE_BASIC, optimized=path)
+        release()
         return path
+
+    def fuse(self, name: str, target: Path) -> list[str]:
+        """Writes the graph with some of the fusions of transformers; gives the fusions' remarks."""
+        heads, width = self.config["num_attention_heads"], self.config["hidden_size"]
+        return apart(passes.fuse_file, self.basic_path, target, name, heads, width)
 
     @cached_property
     def fused_path(self) -> Path:
@@ -131,12 +128,22 @@ class Material:
         Raises:
             ReportError: attention was not fused.
         """
-        heads, width = self.config["num_attention_heads"], self.config["hidden_size"]
+        parted, path = self.folder / "fused-parted.onnx", self.folder / "fused.onnx"
         with step("fuse the graph"):
-            graph, remarks = fuse(load_graph(self.basic_path), FUSIONS[ALL_FUSIONS], heads, width)
-        if not any(node.op_type == "Attention" for node in graph.graph.node):
-            raise ReportError(f"attention is not fused: {'; '.join(remarks) or 'its pattern is not there'}")
-        return self.save(graph, "fused")
+            remarks = self.fuse(ALL_FUSIONS, parted)
+            if not any(node.op_type == "Attention" for node in passes.read_light(parted).graph.node):
+                raise ReportError(f"attention is not fused: {'; '.join(remarks) or 'its pattern is not there'}")
+            apart(passes.make_whole, parted, path)
+        return path
+
+    def prepare(self) -> None:
+        """Makes all graphs, before open sessions hold memory; what fails will fail again where it is used."""
+        makers: list[Callable[[], Path]] = [lambda: self.fused_path]
+        makers += [partial(self.precision_path, precision) for precision in Precision]
+        makers += [partial(self.emulated_path, precision) for precision in Precision if precision.is_half]
+        for make in makers:
+            with contextlib.suppress(Exception):
+                make()
 
     @cached_property
     def subject(self) -> Subject:
@@ -178,7 +185,7 @@ class Material:
     def ranges(self) -> dict[str, float]:
         """The largest magnitude of each tensor on some speech."""
         with step("measure ranges on speech"):
-            return measure_ranges(self.graph(), self.some_speech)
+            return apart(passes.ranges_of, self.graph_path, self.some_speech)
 
     def audio(self, seconds: float, rows: int = 1) -> tuple[Floats, Ints]:
         """Speech of any length, repeated as needed: AUDIO [B, T], NUM_SAMPLES [B, 1]."""

@@ -8,12 +8,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import onnx
 import torch
 from torch.profiler import ProfilerActivity, record_function
 
 from shrota_export.engines import open_session
 from shrota_export.precision.graphs import layer_of
+from shrota_export.report import passes
 from shrota_export.report.layers import place
 
 RUNS = 5
@@ -170,8 +170,8 @@ def profile_onnxruntime(graph: Path, folder: Path, feed: Mapping[str, Any]) -> d
     for _ in range(RUNS + 1):
         session.run(None, dict(feed))
     # a fused node has a name of its own, but its output keeps the name that the layer gave it
-    nodes = onnx.load(optimized, load_external_data=False).graph.node
-    layers = {node.name: layer_of(node.output[0]) for node in nodes}
+    layers = {node.name: layer_of(node.output[0]) for node in passes.read_light(optimized).graph.node}
+    passes.remove(optimized)
     with open(session.end_profiling(), encoding="utf-8") as file:  # noqa: PTH123
         return summarise_events(json.load(file), layers)
 

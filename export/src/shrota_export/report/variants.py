@@ -10,10 +10,8 @@ import torch
 
 from shrota_export.checkpoint import Checkpoint
 from shrota_export.engines import Engine, Floats, Ints, open_engine
-from shrota_export.gate.subject import make_subject
 from shrota_export.graph.engine import AcousticEngine
 from shrota_export.loading import load_feature_extractor, load_model
-from shrota_export.precision.graphs import load_graph
 from shrota_export.precision.kinds import Precision
 from shrota_export.report.host import describe_host
 from shrota_export.report.material import Material
@@ -62,7 +60,7 @@ def run_pytorch(module: torch.nn.Module, *, low: bool = False) -> Engine:
 
 def emulated(material: Material, precision: Precision) -> Engine:
     """Half precision as a GPU would have it, see :mod:`shrota_export.precision.emulation`."""
-    return make_subject(str(precision), load_graph(material.precision_path(precision))).engine
+    return open_engine(material.emulated_path(precision))
 
 
 def make_variants(material: Material) -> tuple[dict[str, Variant], dict[str, str]]:

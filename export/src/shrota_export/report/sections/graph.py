@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 
 from shrota_export.engines import ALL, LEVELS, NONE, engine_of, open_session, run_rows
-from shrota_export.precision.graphs import load_graph
+from shrota_export.errors import ReportError
 from shrota_export.progress import step
+from shrota_export.report import passes
+from shrota_export.report.apart import apart, release
 from shrota_export.report.bare import count_bare
 from shrota_export.report.blocks import Block, Paragraph, Picture, Table, number, percent
 from shrota_export.report.drawing import colour, new_figure, style
-from shrota_export.report.fusions import FUSIONS, fuse
+from shrota_export.report.fusions import FUSIONS
 from shrota_export.report.material import Material, is_published
 from shrota_export.report.operators import PURPOSES, count_operators, published
 from shrota_export.report.reasons import reason_of
@@ -54,6 +55,10 @@ def measure(material: Material, found: Mapping[str, Any]) -> dict[str, Any]:  # 
     first = next(iter(stages))
     with step(f"run {len(stages)} graphs by turns"):
         times = take_turns({name: run_of(engine, batch) for name, engine in engines.items()}, ROUNDS)
+    engines.clear()
+    release()
+    for stage in stages.values():
+        passes.remove(stage.path)
     reference = run_rows(material.subject.engine, [batch[0][0]])[0]
     return {
         "seconds": material.seconds,
@@ -80,57 +85,48 @@ def _bare(material: Material) -> dict[str, dict[str, int]]:
 
 
 def _stages(material: Material) -> tuple[dict[str, Stage], dict[str, str]]:
-    exported = material.graph_path
-    stages = {"exported": Stage(exported, count_operators(material.graph()), NONE, "as torch.onnx.export writes it")}
+    exported = material.folder / "parted.onnx"
+    apart(passes.part, material.graph_path, exported)
+    stages = {"exported": Stage(exported, _count(exported), NONE, "as torch.onnx.export writes it")}
     failed: dict[str, str] = {}
+    folded = material.folder / "folded.onnx"
     try:
-        folded = fold_constants(material)
-        stages["constant folding"] = Stage(
-            folded, count_operators(load_graph(folded)), NONE, "what does not depend on the input is computed once"
-        )
-    except Exception as error:  # noqa: BLE001 - whatever the folder raises; the others go on
+        with step("fold constants"):
+            apart(passes.fold, exported, folded)
+    except ReportError as error:  # whatever the folder raised; the others go on
         failed["constant folding"] = reason_of(error, 200)
+    else:
+        stages["constant folding"] = Stage(
+            folded, _count(folded), NONE, "what does not depend on the input is computed once"
+        )
     for name, level in RUNTIME_LEVELS.items():
         path = material.folder / f"level-{name}.onnx"
         with step(f"ONNX Runtime's level {name}"):
             open_session(exported, level=level, optimized=path)
-            counts = count_operators(onnx.load(path, load_external_data=False))
-            for left in material.folder.glob(f"level-{name}.onnx*"):
-                left.unlink()
+            counts = _count(path)
+            passes.remove(path)
         stages[f"ONNX Runtime, {name}"] = Stage(exported, counts, level, f"ONNX Runtime's optimisations, level {name}")
     return stages, failed
+
+
+def _count(path: Path) -> Counter[str]:
+    return count_operators(passes.read_light(path))
 
 
 def _fused(material: Material) -> tuple[dict[str, Stage], dict[str, str], dict[str, list[str]]]:
     stages: dict[str, Stage] = {}
     failed: dict[str, str] = {}
     remarks: dict[str, list[str]] = {}
-    for name, fusion in FUSIONS.items():
+    for name in FUSIONS:
+        path = material.folder / f"fused-{len(stages)}.onnx"
         try:
             with step(f"transformer fusion: {name}"):
-                model, remarks[name] = fuse(
-                    load_graph(material.basic_path),
-                    fusion,
-                    material.config["num_attention_heads"],
-                    material.config["hidden_size"],
-                )
-                path = material.save(model, f"fused-{len(stages)}")
-        except Exception as error:  # noqa: BLE001 - whatever the optimizer raises; the others go on
+                remarks[name] = material.fuse(name, path)
+        except ReportError as error:  # whatever the optimizer raised; the others go on
             failed[f"fused: {name}"] = reason_of(error, 200)
             continue
-        stages[f"fused: {name}"] = Stage(path, count_operators(model), NONE, f"onnxruntime.transformers: {name}")
+        stages[f"fused: {name}"] = Stage(path, _count(path), NONE, f"onnxruntime.transformers: {name}")
     return stages, failed, remarks
-
-
-def fold_constants(material: Material) -> Path:
-    """The exported graph with onnxscript's constant folding, and without what nothing uses any more."""
-    from onnxscript import optimizer  # noqa: PLC0415 - a second
-
-    with step("fold constants"):
-        graph = material.graph()
-        optimizer.fold_constants(graph)
-        optimizer.remove_unused_nodes(graph)
-        return material.save(graph, "folded")
 
 
 def show(data: dict[str, Any], found: Mapping[str, Any]) -> list[Block]:  # noqa: ARG001

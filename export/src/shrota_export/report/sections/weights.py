@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 
 from shrota_export.precision.kinds import FLOAT16_MAX
-from shrota_export.precision.mixed import MARGIN, unsafe_nodes
+from shrota_export.precision.mixed import MARGIN
 from shrota_export.precision.ranges import by_layer
 from shrota_export.progress import step
+from shrota_export.report import passes
+from shrota_export.report.apart import apart
 from shrota_export.report.blocks import Block, Paragraph, Picture, Table, number, percent
-from shrota_export.report.distributions import OUTLIER, describe_weights, measure_outputs
+from shrota_export.report.distributions import OUTLIER, describe_weights, matrices_of, measure_outputs
 from shrota_export.report.drawing import colour, new_figure, style
 from shrota_export.report.layers import kind_of, place
 from shrota_export.report.material import Material
@@ -26,14 +28,14 @@ def measure(material: Material, found: Mapping[str, Any]) -> dict[str, Any]:  # 
     pooled: defaultdict[str, Any] = defaultdict(lambda: np.zeros(BINS, np.int64))
     edges = np.linspace(-OUTLIER, OUTLIER, BINS + 1)
     with step("look at the weights"):
-        for name, parameter in material.engine.named_parameters():
-            if parameter.ndim > 1:
-                weight = parameter.detach().numpy()
-                weights[name] = describe_weights(weight)
-                deviation = weights[name]["deviation"] or 1.0
-                pooled[kind_of(name)] += np.histogram((weight - weight.mean()) / deviation, edges)[0]
+        for name, tensor in matrices_of(material.engine).items():
+            weight = tensor.detach().numpy()
+            weights[name] = describe_weights(weight)
+            deviation = weights[name]["deviation"] or 1.0
+            pooled[kind_of(name)] += np.histogram((weight - weight.mean()) / deviation, edges)[0]
     with step("look at the outputs of the layers"):
         outputs = measure_outputs(material)
+    unsafe = apart(passes.unsafe_nodes_of, material.graph_path, material.ranges)
     return {
         "weights": weights,
         "histograms": {kind: [int(count) for count in counts] for kind, counts in pooled.items()},
@@ -47,7 +49,7 @@ def measure(material: Material, found: Mapping[str, Any]) -> dict[str, Any]:  # 
             }
             for row in sorted(by_layer(material.ranges), key=lambda row: place(row.layer))
         ],
-        "kept": {name: _finite(largest) for name, largest in unsafe_nodes(material.graph(), material.ranges).items()},
+        "kept": {name: _finite(largest) for name, largest in unsafe.items()},
         "speech_s": sum(w.size for each in material.some_speech for w in each.windows)
         / material.checkpoint.sample_rate,
         "margin": MARGIN,

@@ -1,0 +1,101 @@
+"""PyTorch compiled for the processor: ``torch.compile`` with inductor, tried in a process of its own first.
+
+That process may fail or take too long without harm; what it has compiled is kept in a folder, from which this process
+takes it in seconds.
+"""
+
+import os
+import shutil
+import sysconfig
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from shrota_export.engines import Engine, Floats, Ints, make_batch
+from shrota_export.errors import ReportError
+from shrota_export.progress import step
+from shrota_export.report.child import measure_process
+from shrota_export.report.material import Material
+
+KIND = "torch-compiled"
+LIMIT_S = 150.0
+"""For loading, compiling and two runs, in a process of its own."""
+CACHE = "TORCHINDUCTOR_CACHE_DIR"
+SHORT_S = 1.0
+
+
+def why_not(environment: Mapping[str, str] = os.environ) -> str | None:
+    """What inductor lacks on this machine, with the remedy; None if nothing."""
+    compiler = environment.get("CXX", "g++")
+    if shutil.which(compiler, path=environment.get("PATH")) is None:
+        return f"torch.compile needs a C++ compiler, and there is no {compiler}: apt-get install g++, or set CXX"
+    if not (Path(sysconfig.get_path("include")) / "Python.h").is_file():
+        return "torch.compile needs the header Python.h: apt-get install libpython3-dev"
+    return None
+
+
+def batches_to_compile(audio: Floats, sample_rate: int) -> list[tuple[Floats, Ints]]:
+    """The batches that a graph each is compiled for, from one row of audio [1, T].
+
+    Lengths and batches are dynamic, but PyTorch takes a batch of one for a case of its own, and of that again audio
+    so short that its convolutions would use other code (20,480 samples or less).
+    """
+    row = audio[0]
+    short = np.resize(row, round(SHORT_S * sample_rate))
+    return [make_batch([row]), make_batch([row, row]), make_batch([short])]
+
+
+def compile_module(module: torch.nn.Module, audio: Floats, sample_rate: int) -> Engine:
+    """An engine of a compiled module: batches like none of :func:`batches_to_compile` run uncompiled.
+
+    Args:
+        module: AUDIO [B, T], NUM_SAMPLES [B, 1] -> LOG_PROBS [B, F, V], NUM_FRAMES [B, 1].
+        audio: one row, for the batches.
+        sample_rate: of the audio, in Hz.
+    """
+    compiled = torch.compile(module, dynamic=True)
+
+    def run(audio: Floats, lengths: Ints, stance: str = "eager_on_recompile") -> tuple[Floats, Ints]:
+        with torch.compiler.set_stance(stance), torch.inference_mode():
+            log_probs, num_frames = compiled(torch.from_numpy(audio), torch.from_numpy(lengths))
+        return log_probs.numpy(), num_frames.numpy()
+
+    for batch in batches_to_compile(audio, sample_rate):
+        run(*batch, stance="default")
+    return run
+
+
+@contextmanager
+def cache_in(folder: Path) -> Iterator[None]:
+    """What inductor compiles within goes into a folder, and comes from there."""
+    before = os.environ.get(CACHE)
+    os.environ[CACHE] = str(folder)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[CACHE]
+        else:
+            os.environ[CACHE] = before
+
+
+def compile_engine(material: Material, limit_s: float = LIMIT_S) -> tuple[Engine, dict[str, float]]:
+    """The checkpoint compiled, and what :func:`~shrota_export.report.child.measure_process` says of it.
+
+    Raises:
+        ReportError: it cannot be compiled here, or not within the limit.
+    """
+    reason = why_not()
+    if reason is not None:
+        raise ReportError(reason)
+    audio = material.audio(material.seconds)[0]
+    file = material.folder / "compiled.npy"
+    np.save(file, audio)
+    with cache_in(material.folder / "inductor"):
+        with step("compile in a process of its own"):
+            process = measure_process(KIND, material.checkpoint.folder, file, limit_s)
+        with step("take what was compiled"):
+            return compile_module(material.engine, audio, material.checkpoint.sample_rate), process

@@ -166,7 +166,7 @@ def test_the_trade_off_marks_what_nothing_beats() -> None:
 
 def test_memory_of_a_process_of_its_own(tmp_path: Path) -> None:
     np.save(tmp_path / "audio.npy", np.zeros((1, 1600), np.float32))
-    with pytest.raises(ReportError, match=r"the process that measures memory failed: .*missing\.onnx"):
+    with pytest.raises(ReportError, match=r"a process of its own failed: .*missing\.onnx"):
         child.measure_process("onnx", tmp_path / "missing.onnx", tmp_path / "audio.npy")
 
 

@@ -49,7 +49,7 @@ def measure_process(kind: str, source: Path, audio: Path, limit_s: float | None 
             raise
     if process.returncode:
         last = (err.strip().splitlines() or ["it was ended"])[-1]
-        raise ReportError(f"the process that measures memory failed: {last}")
+        raise ReportError(f"a process of its own failed: {last}")
     found: dict[str, float] = json.loads(out)
     return found
 
@@ -90,7 +90,15 @@ def _importer(kind: str, audio: Floats) -> Callable[[Path], Run]:
 
 
 def main() -> None:
-    """Loads, runs twice, prints."""
+    """Loads, runs twice, prints; what fails is said in the last line, which compilers do not do."""
+    try:
+        json.dump(_measure(), sys.stdout)
+    except Exception as error:  # noqa: BLE001 - whatever a backend raises
+        first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+        sys.exit(f"{type(error).__name__}: {first}")
+
+
+def _measure() -> dict[str, float]:
     kind, source, audio_file = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
     audio = np.load(audio_file)
     lengths = np.full((len(audio), 1), audio.shape[1], np.int32)
@@ -101,7 +109,7 @@ def main() -> None:
     loaded = time.perf_counter() - started
     for _ in range(2):
         run(audio, lengths)
-    json.dump({"load_s": loaded, "peak_bytes": memory("VmHWM") - before}, sys.stdout)
+    return {"load_s": loaded, "peak_bytes": memory("VmHWM") - before}
 
 
 if __name__ == "__main__":

@@ -38,9 +38,11 @@ class Small(nn.Module):
 
 
 def test_the_batches_that_are_compiled() -> None:
-    """One row, two, and a second of it."""
-    shapes = [audio.shape for audio, _ in batches_to_compile(np.zeros((1, 10 * RATE), np.float32), RATE)]
-    assert shapes == [(1, 160_000), (2, 160_000), (1, 16_000)]
+    """As long whatever audio there is: what is timed later must find its graph."""
+    for seconds in (1, 10):
+        batches = batches_to_compile(np.ones((1, seconds * RATE), np.float32), RATE)
+        assert [audio.shape for audio, _ in batches] == [(1, 80_000), (2, 80_000), (1, 32_000), (1, 16_000)]
+        assert all((audio == 1).all() and (lengths == audio.shape[1]).all() for audio, lengths in batches)
 
 
 def test_a_compiled_module_gives_the_same_for_any_shape_and_is_not_compiled_again(tmp_path: Path) -> None:

@@ -24,7 +24,12 @@ KIND = "torch-compiled"
 LIMIT_S = 150.0
 """For loading, compiling and two runs, in a process of its own."""
 CACHE = "TORCHINDUCTOR_CACHE_DIR"
-SHORT_S = 1.0
+SHAPES = ((1, 5.0), (2, 5.0), (1, 2.0), (1, 1.0))
+"""Rows, and seconds of each.
+
+Lengths and batches are dynamic, but PyTorch takes a batch of one for a case of its own, and of that again what is so
+short that its convolutions would use other code (20,480 numbers in their input, or less).
+"""
 
 
 def why_not(environment: Mapping[str, str] = os.environ) -> str | None:
@@ -38,18 +43,12 @@ def why_not(environment: Mapping[str, str] = os.environ) -> str | None:
 
 
 def batches_to_compile(audio: Floats, sample_rate: int) -> list[tuple[Floats, Ints]]:
-    """The batches that a graph each is compiled for, from one row of audio [1, T].
-
-    Lengths and batches are dynamic, but PyTorch takes a batch of one for a case of its own, and of that again audio
-    so short that its convolutions would use other code (20,480 samples or less).
-    """
-    row = audio[0]
-    short = np.resize(row, round(SHORT_S * sample_rate))
-    return [make_batch([row]), make_batch([row, row]), make_batch([short])]
+    """The batches that a graph each is compiled for unless an earlier one fits, from one row of audio [1, T]."""
+    return [make_batch([np.resize(audio[0], round(seconds * sample_rate))] * rows) for rows, seconds in SHAPES]
 
 
 def compile_module(module: torch.nn.Module, audio: Floats, sample_rate: int) -> Engine:
-    """An engine of a compiled module: batches like none of :func:`batches_to_compile` run uncompiled.
+    """An engine of a compiled module: what fits no graph of :func:`batches_to_compile` runs uncompiled.
 
     Args:
         module: AUDIO [B, T], NUM_SAMPLES [B, 1] -> LOG_PROBS [B, F, V], NUM_FRAMES [B, 1].

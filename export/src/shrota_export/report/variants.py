@@ -21,7 +21,7 @@ from shrota_export.report.material import Material
 from shrota_export.report.reasons import reason_of
 
 COMPILED = "PyTorch fp32, compiled"
-COMPILED_NOTE = "torch.compile, inductor, dynamic shapes; load and memory are those of compiling, too"
+COMPILED_NOTE = "torch.compile of the layers, inductor, dynamic shapes; load and memory are those of compiling, too"
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,9 @@ from shrota_export.repository import check_repository
 
 ENGINE = MODEL.parts[0]
 READY_S = 180.0
-MOST_S = 12.0
-"""After which no further round of one batch begins."""
-LEAST_ROUNDS = 2
+LATENCY = {"most_s": 20.0, "least": 3}
+THROUGHPUT = {"most_s": 8.0, "least": 1}
+"""Of :func:`~shrota_export.report.timing.time_turns`: one run of a large model is long enough to say something."""
 ALL = "any of these through Triton"
 
 
@@ -127,10 +127,10 @@ def _measure(material: Material, variant: Variant, repository: Path, rounds: Rou
         batch = material.audio(material.seconds)
         difference = float(np.abs(engine(*batch)[0] - variant.engine(*batch)[0]).max())
         runs = {"triton": engine, "bare": variant.engine}
-        latency = _by_turns(runs, batch, rounds.latency)
+        latency = _by_turns(runs, batch, rounds.latency, **LATENCY)
         peak = memory_of(process)
         by_batch = {
-            rows: _by_turns(runs, material.audio(rounds.batch_seconds, rows), rounds.throughput)
+            rows: _by_turns(runs, material.audio(rounds.batch_seconds, rows), rounds.throughput, **THROUGHPUT)
             for rows in rounds.batches
         }
     return {
@@ -148,9 +148,9 @@ def _measure(material: Material, variant: Variant, repository: Path, rounds: Rou
     }
 
 
-def _by_turns(engines: Mapping[str, Engine], batch: Any, rounds: int) -> dict[str, list[float]]:
+def _by_turns(engines: Mapping[str, Engine], batch: Any, rounds: int, **limits: Any) -> dict[str, list[float]]:
     runs = {name: run_of(engine, batch) for name, engine in engines.items()}
-    return time_turns(runs, rounds, most_s=MOST_S, least=LEAST_ROUNDS)
+    return time_turns(runs, rounds, **limits)
 
 
 def added(times: Mapping[str, Sequence[float]]) -> dict[str, float]:

@@ -59,7 +59,7 @@ def show_served(data: Mapping[str, Any]) -> list[Block]:
                 for name, each in served.items()
             ],
             f"Throughput through Triton in seconds of audio per second, in requests of as many rows of "
-            f"{data['batch_seconds']:g} s, and what Triton adds to the time of the bare engine in the same rounds",
+            f"{data['batch_seconds']:g} s, and what Triton adds to the time of the bare engine in the same few rounds",
         ),
     ]
 

@@ -14,7 +14,7 @@ PAGES = {
     "cpu": "make bench",
     "decoder-quality": "make quality",
     "gpu-h200": "python -m benchmarks.gpu --output docs/benchmarks/gpu-h200, on a GPU",
-    "gpu-h200-speech": "python -m benchmarks.gpu --only bundled --manifest SPEECH --output docs/benchmarks/..., on a GPU",
+    "gpu-h200-speech": "python -m benchmarks.gpu --only bundled --manifest SPEECH --output ..., on a GPU",
     "precision": "python -m benchmarks.precision MANIFEST... --profile --output docs/benchmarks/precision",
     "precision-large": "python -m benchmarks.precision_large --output docs/benchmarks/precision-large",
 }

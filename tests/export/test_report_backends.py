@@ -1,6 +1,9 @@
 """The report's measured variants: errors, memory, and what is chosen of them."""
 
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +12,15 @@ import pytest
 from click.testing import CliRunner
 
 from shrota_export.checkpoint import find_checkpoint
+from shrota_export.engines import Engine, open_engine
 from shrota_export.errors import ReportError
 from shrota_export.exporters import Exporter, export_graph
 from shrota_export.gate import Spoken, Subject
 from shrota_export.graph.engine import AcousticEngine
 from shrota_export.loading import load_model
+from shrota_export.paths import MODEL
 from shrota_export.precision.kinds import Precision
-from shrota_export.report import child
+from shrota_export.report import child, served, variants
 from shrota_export.report.build import PICTURES
 from shrota_export.report.judging import judge
 from shrota_export.report.sections import backends, graph, scaling, summary, tradeoff
@@ -142,6 +147,9 @@ def test_the_summary_recommends_the_fastest_that_is_served_and_right() -> None:
     assert "not served (2.50 times)" in text
     assert "wrong (too many words wrong)" in text
     assert "in float32, 2 threads are 2.00 times as fast as one" in text
+    assert "Triton" not in text
+    backends_ = {**FOUND["backends"], "triton": {"good": {"added": {"median": 0.0123}}}}
+    assert "that were tried; Triton adds +1.2 %." in str(summary.show(data, {**FOUND, "backends": backends_}))
 
 
 def test_without_a_variant_that_holds_there_is_no_recommendation() -> None:
@@ -158,8 +166,14 @@ def test_the_trade_off_marks_what_nothing_beats() -> None:
 
 def test_memory_of_a_process_of_its_own(tmp_path: Path) -> None:
     np.save(tmp_path / "audio.npy", np.zeros((1, 1600), np.float32))
-    with pytest.raises(ReportError, match=r"the process that measures memory failed: .*missing\.onnx"):
+    with pytest.raises(ReportError, match=r"a process of its own failed: .*missing\.onnx"):
         child.measure_process("onnx", tmp_path / "missing.onnx", tmp_path / "audio.npy")
+
+
+def test_a_process_that_takes_too_long_is_ended(tmp_path: Path) -> None:
+    """It would load PyTorch, which takes longer."""
+    with pytest.raises(ReportError, match=r"^it was given up after 0\.01 s$"):
+        child.measure_process("torch", tmp_path, tmp_path / "audio.npy", 0.01)
 
 
 @pytest.mark.parametrize("kind", ["torch", "onnx"])
@@ -178,6 +192,16 @@ def test_a_process_of_its_own_says_time_and_memory(kind: str, tiny_checkpoint: P
     assert found[1]["peak_bytes"] > found[0]["peak_bytes"] + 20e6
 
 
+def refuse(_material: Any) -> Any:
+    raise ReportError("no room")
+
+
+@contextmanager
+def serve_bare(repository: Path) -> Iterator[tuple[Engine, int]]:
+    """No server: the graph that it would serve, in this process."""
+    yield open_engine(repository / MODEL), os.getpid()
+
+
 def test_all_sections_of_a_tiny_checkpoint(
     tiny_checkpoint: Path, speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -191,6 +215,9 @@ def test_all_sections_of_a_tiny_checkpoint(
             lambda _kind, _source, audio: {"load_s": 0.1, "peak_bytes": np.load(audio).nbytes},
         )
     monkeypatch.setattr(backends, "LATENCY_ROUNDS", 2)
+    # a compiler and a server have tests of their own
+    monkeypatch.setattr(variants, "compile_engine", refuse)
+    monkeypatch.setattr(served, "serving", serve_bare)
     monkeypatch.setattr(graph, "ROUNDS", 2)
     options = ["--manifest", str(speech), "--seconds", "1", "--output", str(tmp_path)]
     result = CliRunner().invoke(report, [str(tiny_checkpoint), *options])
@@ -208,6 +235,12 @@ def test_all_sections_of_a_tiny_checkpoint(
     assert 0 < measured["variants"]["ONNX Runtime fp32"]["difference"]["largest"] < 1e-3
     assert all(each["failures"] == [] for name, each in measured["variants"].items() if "fp32" in name)
     assert "ONNX Runtime bf16" in measured["missing"]
+    assert measured["missing"]["PyTorch fp32, compiled"] == "no room"
+    assert list(measured["triton"]) == ["ONNX Runtime fp32", "ONNX Runtime fp16", "ONNX Runtime int8"]
+    for each in measured["triton"].values():
+        assert each["difference_from_bare"] == 0
+        assert each["latency"]["count"] == each["bare_latency"]["count"] == 2
+        assert list(each["audio_seconds_per_second"]) == list(each["added_by_batch"]) == ["1", "2"]
     assert sections["scaling"]["data"]["memory"]["batch"] == {
         "1": 320_000,
         "2": 640_000,

@@ -43,6 +43,11 @@ def _finite(_context: click.Context, _option: click.Parameter, value: float) -> 
     show_default=True,
     help="Of audio, that is timed and profiled.",
 )
+@click.option(
+    "--repository",
+    type=PATH,
+    help="Model repository with whose configuration of acoustic_onnx Triton is measured. [model_repository]",
+)
 @click.option("--compare", "compared", nargs=2, type=PATH, metavar="A.json B.json", help="Two reports side by side.")
 def report(
     *,
@@ -52,6 +57,7 @@ def report(
     output: Path | None,
     manifest: Path,
     seconds: float,
+    repository: Path | None,
     compared: tuple[Path, Path] | None,
 ) -> None:
     """Measures CHECKPOINT (a folder, or a name on the Hugging Face hub) on this machine and writes a page.
@@ -80,7 +86,14 @@ def report(
     with tempfile.TemporaryDirectory(prefix="shrota-report-") as scratch:
         folder = output or Path("report") / Path(like or shown_name(checkpoint or "")).name
         content = _measure(
-            checkpoint, like, Path(scratch), names=only or NAMES, manifest=manifest, seconds=seconds, output=folder
+            checkpoint,
+            like,
+            Path(scratch),
+            names=only or NAMES,
+            manifest=manifest,
+            seconds=seconds,
+            repository=repository,
+            output=folder,
         )
     from shrota_export.report.build import write_report  # noqa: PLC0415
 
@@ -106,6 +119,7 @@ def _measure(
     names: tuple[str, ...],
     manifest: Path,
     seconds: float,
+    repository: Path | None,
     output: Path,
 ) -> dict[str, Any]:
     from shrota_export.checkpoint import find_checkpoint  # noqa: PLC0415
@@ -117,26 +131,32 @@ def _measure(
         from shrota_export.errors import SpeechError  # noqa: PLC0415
 
         raise SpeechError(f"there is no speech at {manifest}: name a manifest with --manifest")
+    if repository is not None:  # the usual one may be missing: then the page says why nothing is served
+        from shrota_export.repository import check_repository  # noqa: PLC0415
+
+        check_repository(repository)
     if like is not None:
         write_random_checkpoint(scratch / like, like, Shape(), seed=0)
         checkpoint = str(scratch / like)
     found = find_checkpoint(checkpoint or "")
     from shrota_export.report.build import FORMAT, claim, measure_sections  # noqa: PLC0415 - PyTorch takes seconds
     from shrota_export.report.host import describe_host  # noqa: PLC0415
-    from shrota_export.report.material import Material  # noqa: PLC0415
+    from shrota_export.report.material import REPOSITORY, Material  # noqa: PLC0415
     from shrota_export.report.reasons import plain  # noqa: PLC0415
 
     is_random = (found.folder / RECIPE).is_file()
     name = shown_name(found.name)
     shown = f"{like}, random weights" if like else name
     host = describe_host()
-    material = Material(found, manifest, scratch, is_random=is_random, seconds=seconds)
+    served = repository or REPOSITORY
+    material = Material(found, manifest, scratch, is_random=is_random, seconds=seconds, repository=served)
     _ = material.speech  # what is wrong with it or the checkpoint would fail every section
     claim(output)
     sections = measure_sections(material, names)
     options = [f"--only {name}" for name in names] if names != NAMES else []
     options += [f"--manifest {manifest.name}"] if manifest != MANIFEST else []
     options += [f"--seconds {seconds:g}"] if seconds != SECONDS else []
+    options += [f"--repository {repository.name}"] if repository is not None else []
     content: dict[str, Any] = plain(
         {
             "format": FORMAT,

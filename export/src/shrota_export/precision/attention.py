@@ -1,8 +1,8 @@
 """Attention as one node of ONNX Runtime's, for float16 on GPUs.
 
-Scores, mask, softmax and context of a layer become ``com.microsoft.MultiHeadAttention``: the scores, half a million for
-each second of a long utterance, are not written to memory, and softmax is in float32 within the kernel. The mask becomes
-the number of valid frames of each row, and where each row starts among all frames. In that form ONNX Runtime's CUDA
+Scores, mask, softmax and context of a layer become ``com.microsoft.MultiHeadAttention``: the scores, half a million
+for each second of a long utterance, are not written to memory, and softmax is in float32 within the kernel. The mask
+becomes the number of valid frames of each row, and where each row starts among all frames. In that form ONNX Runtime's CUDA
 provider takes a kernel that serves any shape; with the numbers alone it takes cuDNN's, which plans anew for every count
 of rows and frames, a tenth of a second each time.
 

@@ -28,6 +28,8 @@ from shrota_export.vocabulary import Vocabulary, read_vocabulary
 
 RANGES_SECONDS = 30
 """Of speech, that the ranges are measured on."""
+REPOSITORY = Path("model_repository")
+"""Where the exports put what they make, unless they are told otherwise."""
 
 
 def is_published(config: Mapping[str, Any]) -> bool:
@@ -44,13 +46,22 @@ class Material:
         folder: for graphs; whoever made it removes it.
         is_random: whether the weights are random, so that words mean nothing.
         seconds: how long the audio is that times are measured on.
+        repository: whose configuration of the engine Triton is measured with.
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, speech: Path, folder: Path, *, is_random: bool, seconds: float = 10.0
+        self,
+        checkpoint: Checkpoint,
+        speech: Path,
+        folder: Path,
+        *,
+        is_random: bool,
+        seconds: float = 10.0,
+        repository: Path = REPOSITORY,
     ) -> None:
         self.checkpoint = checkpoint
         self.folder = folder
+        self.repository = repository
         self.is_random = is_random
         self.seconds = seconds
         self.threads = cores()

@@ -34,29 +34,30 @@ def run_of(engine: Callable[[Any, Any], object], batch: tuple[Any, Any]) -> Call
     return lambda: engine(*batch)
 
 
-def take_turns(
+def time_turns(
     variants: Mapping[str, Callable[[], object]],
     rounds: int,
     *,
     most_s: float = 60.0,
+    least: int = 3,
     clock: Callable[[], float] = time.perf_counter,
-) -> dict[str, Spread]:
+) -> dict[str, list[float]]:
     """Runs all variants once to warm up, then in ``rounds`` rounds one after the other.
 
     Args:
         variants: what to run, by name.
         rounds: at most.
-        most_s: no round begins after as many seconds, but three are run in any case.
+        most_s: no round begins after as many seconds, but the ``least`` are run in any case.
+        least: rounds.
         clock: seconds.
 
     Returns:
-        The times of each variant.
+        The times of each variant, by round.
     """
     for run in variants.values():
         run()
     times: dict[str, list[float]] = {name: [] for name in variants}
     begun = clock()
-    least = min(3, rounds)
     for turn in range(rounds):
         if turn >= least and clock() - begun > most_s:
             break
@@ -64,6 +65,18 @@ def take_turns(
             started = clock()
             run()
             times[name].append(clock() - started)
+    return times
+
+
+def take_turns(
+    variants: Mapping[str, Callable[[], object]],
+    rounds: int,
+    *,
+    most_s: float = 60.0,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, Spread]:
+    """The spread of the times of each variant, see :func:`time_turns`."""
+    times = time_turns(variants, rounds, most_s=most_s, clock=clock)
     return {name: Spread.of(found) for name, found in times.items()}
 
 

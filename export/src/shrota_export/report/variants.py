@@ -13,9 +13,13 @@ from shrota_export.engines import Engine, Floats, Ints, open_engine
 from shrota_export.graph.engine import AcousticEngine
 from shrota_export.loading import load_feature_extractor, load_model
 from shrota_export.precision.kinds import Precision
+from shrota_export.report.compiled import KIND, compile_engine
 from shrota_export.report.host import describe_host
 from shrota_export.report.material import Material
 from shrota_export.report.reasons import reason_of
+
+COMPILED = "PyTorch fp32, compiled"
+COMPILED_NOTE = "torch.compile of the layers, inductor, dynamic shapes; load and memory are those of compiling, too"
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,7 @@ class Variant:
         judged: what stands for it in comparisons, where ``engine`` does not compute as other machines would.
         note: what the reader must know.
         is_served: whether `shrota export` installs it for a server.
+        process: what :func:`shrota_export.report.child.measure_process` has said of it already.
     """
 
     engine: Engine
@@ -39,12 +44,20 @@ class Variant:
     judged: Callable[[], Engine] | None = None
     note: str = ""
     is_served: bool = False
+    process: dict[str, float] | None = None
+
+
+def pytorch_module(checkpoint: Checkpoint) -> AcousticEngine:
+    """The checkpoint in PyTorch."""
+    normalize = bool(load_feature_extractor(checkpoint).do_normalize)
+    engine = AcousticEngine(load_model(checkpoint), normalize=normalize)
+    engine.eval()
+    return engine
 
 
 def pytorch_engine(checkpoint: Checkpoint, *, low: bool = False) -> Engine:
     """The checkpoint in PyTorch, with products and convolutions in bfloat16 if ``low``."""
-    engine = AcousticEngine(load_model(checkpoint), normalize=bool(load_feature_extractor(checkpoint).do_normalize))
-    return run_pytorch(engine.eval(), low=low)
+    return run_pytorch(pytorch_module(checkpoint), low=low)
 
 
 def run_pytorch(module: torch.nn.Module, *, low: bool = False) -> Engine:
@@ -68,6 +81,11 @@ def make_variants(material: Material) -> tuple[dict[str, Variant], dict[str, str
     folder, exported = material.checkpoint.folder, material.graph_path
     found = {"PyTorch fp32": Variant(run_pytorch(material.engine), Precision.FP32, "torch", folder, note="eager")}
     missing: dict[str, str] = {}
+    try:
+        compiled, process = compile_engine(material)
+        found[COMPILED] = Variant(compiled, Precision.FP32, KIND, folder, note=COMPILED_NOTE, process=process)
+    except Exception as error:  # noqa: BLE001 - whatever the compiler raises
+        missing[COMPILED] = reason_of(error, 160)
     if {"avx512_bf16", "amx_bf16"}.intersection(describe_host()["extensions"]):
         low = run_pytorch(material.engine, low=True)
         found["PyTorch bf16"] = Variant(low, Precision.BF16, "torch-bf16", folder, note="eager, under torch.autocast")
@@ -109,6 +127,4 @@ def _elsewhere() -> dict[str, str]:
     return {
         "TensorRT": f"{' and '.join(need)} on this machine" if need else "not measured by this command",
         "ONNX Runtime with CUDA": "not measured by this command" if gpu else "no NVIDIA GPU on this machine",
-        "PyTorch compiled": "not measured by this command",
-        "any of these through Triton": "not measured by this command; `make bench` measures what Triton adds",
     }

@@ -16,12 +16,16 @@ from shrota_export.report.drawing import colour, new_figure, style
 from shrota_export.report.judging import judge, run_speech
 from shrota_export.report.material import Material
 from shrota_export.report.reasons import reason_of
+from shrota_export.report.served import Rounds, measure_served
+from shrota_export.report.served_tables import served_figures, show_served
 from shrota_export.report.timing import run_of, spread_text, take_turns
 from shrota_export.report.variants import Variant, emulated, make_variants
 
 TITLE = "Backends and precisions"
 LATENCY_ROUNDS = 25
 ROUNDS = 5
+SERVED_ROUNDS = 3
+"""Of throughput through Triton and bare."""
 BATCHES = (1, 2, 4, 8)
 BATCH_SECONDS = 5.0
 LENGTHS_S = (1.0, 2.0, 5.0, 10.0, 20.0)
@@ -36,6 +40,8 @@ def measure(material: Material, found: Mapping[str, Any]) -> dict[str, Any]:  # 
     by_batch = {rows: _time(material, variants, BATCH_SECONDS, rows, ROUNDS) for rows in BATCHES}
     timed = {BATCH_SECONDS: by_batch[1], material.seconds: latency}  # one utterance of these lengths has been timed
     by_length = {seconds: timed.get(seconds) or _time(material, variants, seconds, 1, ROUNDS) for seconds in LENGTHS_S}
+    rounds = Rounds(LATENCY_ROUNDS, SERVED_ROUNDS, BATCHES, BATCH_SECONDS)
+    served, unserved = measure_served(material, variants, rounds)
     processes = _processes(material, variants)
     speech = material.some_speech if material.is_random else material.speech
     judged = _judge(material, variants, speech)
@@ -45,8 +51,9 @@ def measure(material: Material, found: Mapping[str, Any]) -> dict[str, Any]:  # 
         "utterances": len(speech),
         "speech_s": sum(window.size for each in speech for window in each.windows) / material.checkpoint.sample_rate,
         "variants": {},
+        "triton": served,
         "emulated": {},
-        "missing": missing,
+        "missing": {**missing, **unserved},
     }
     for name, variant in variants.items():
         data["variants"][name] = {
@@ -81,7 +88,7 @@ def _processes(material: Material, variants: Mapping[str, Variant]) -> dict[str,
     with step("load each in a process of its own"):
         for name, variant in variants.items():
             try:
-                found[name] = measure_process(variant.kind, variant.source, audio)
+                found[name] = variant.process or measure_process(variant.kind, variant.source, audio)
             except Exception as error:  # noqa: BLE001 - told in the table
                 found[name] = {"load_s": None, "peak_bytes": None, "process_failed": reason_of(error)}
     return found
@@ -107,7 +114,7 @@ def _judge(material: Material, variants: Mapping[str, Variant], speech: Sequence
 
 
 def show(data: dict[str, Any], found: Mapping[str, Any]) -> list[Block]:  # noqa: ARG001
-    """Speed, errors, what is missing, two pictures."""
+    """Speed, bare and through Triton, errors, what is missing, a picture."""
     variants = data["variants"]
     base = variants[REFERENCE]["latency"]["median"]
     blocks: list[Block] = [
@@ -140,6 +147,7 @@ def show(data: dict[str, Any], found: Mapping[str, Any]) -> list[Block]:  # noqa
             "peak memory in a process of its own, without the libraries themselves, at batch 1 of "
             f"{data['seconds']:g} s",
         ),
+        *show_served(data),
         Picture("backends", "Throughput over the batch, and real-time factor over the length", _draw(data)),
         Table(
             [
@@ -159,7 +167,7 @@ def show(data: dict[str, Any], found: Mapping[str, Any]) -> list[Block]:  # noqa
         Table(["not measured here", "why"], list(data["missing"].items())),
     ]
     if all(each["errors"] is None for each in variants.values()):
-        blocks.insert(3, Paragraph("No error rates: the weights are random, or the speech has no texts."))
+        blocks.insert(-1, Paragraph("No error rates: the weights are random, or the speech has no texts."))
     return blocks
 
 
@@ -229,4 +237,4 @@ def figures(data: dict[str, Any]) -> list[tuple[str, float | None, str]]:
         ]
         if each["errors"]:
             rows.append((f"{name}, word error rate", 100 * each["errors"]["word_error_rate"], "%"))
-    return rows
+    return rows + served_figures(data)

@@ -7,6 +7,7 @@ from shrota_export.errors import ReportError
 from shrota_export.report.blocks import Block, Paragraph, Table, number
 from shrota_export.report.material import Material
 from shrota_export.report.sections.backends import REFERENCE, best, keeps
+from shrota_export.report.served_tables import share
 
 TITLE = "Summary"
 
@@ -48,7 +49,7 @@ def show(data: dict[str, Any], found: Mapping[str, Any]) -> list[Block]:
             f"Speed: {1000 * latency:,.1f} ms at batch 1 on {found['backends']['seconds']:g} s of audio, "
             f"{reference['latency']['median'] / latency:.2f} times as fast as PyTorch in float32; at most "
             f"{number(best(chosen)[1])} s of audio per second, at batch {data['batch']} of the batches that were "
-            "tried."
+            f"tried{_through_triton(data['variant'], found['backends'])}."
         ),
         f"Errors: {100 * errors['word_error_rate']:.1f} % of {errors['words']} words wrong, "
         f"{100 * errors['rise']:+.2f} points from PyTorch in float32; "
@@ -77,6 +78,11 @@ def _threads(data: Mapping[str, Any]) -> str:
     if data["threads"] == 1:
         return "in float32, more threads than one are not faster"
     return f"in float32, {data['threads']} threads are {data['thread_gain']:.2f} times as fast as one"
+
+
+def _through_triton(name: str, backends: Mapping[str, Any]) -> str:
+    served = backends.get("triton", {}).get(name)
+    return "" if served is None else f"; Triton adds {share(served['added']['median'])}"
 
 
 def _memory(chosen: Mapping[str, Any]) -> str:

@@ -2,9 +2,9 @@
 
 Scores, mask, softmax and context of a layer become ``com.microsoft.MultiHeadAttention``: the scores, half a million
 for each second of a long utterance, are not written to memory, and softmax is in float32 within the kernel. The mask
-becomes the number of valid frames of each row, and where each row starts among all frames. In that form ONNX Runtime's CUDA
-provider takes a kernel that serves any shape; with the numbers alone it takes cuDNN's, which plans anew for every count
-of rows and frames, a tenth of a second each time.
+becomes the number of valid frames of each row, and where each row starts among all frames. In that form ONNX Runtime's
+CUDA provider takes a kernel that serves any shape; with the numbers alone it takes cuDNN's, which plans anew for every
+count of rows and frames, a tenth of a second each time.
 
 bfloat16 keeps the plain form: there the gate found a batch of eight rows on an H200 that the same kernel gets wrong
 (docs/decisions/0005-form-for-gpus.md). So do graphs for plans, since TensorRT does not know the node. ONNX Runtime's

@@ -45,7 +45,7 @@ from benchmarks.progress import say
 from scripts.command import run
 from scripts.repository import ROOT
 from shrota_export.errors import ExportError, GateSettingError
-from shrota_export.gate import Thresholds, check
+from shrota_export.gate import Subject, Thresholds, check, read_speech
 from shrota_export.precision.kinds import Precision
 from shrota_export.random_checkpoint import Shape
 
@@ -215,9 +215,12 @@ def measure(order: Order, limit_s: float, speech: Path, command: str) -> dict[st
 
 def _counts(text: str) -> tuple[int, ...]:
     try:
-        return tuple(int(part) for part in text.split(","))
+        counts = tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise GateSettingError(f"{text!r} is no list of counts: write 1,32") from None
+        counts = (0,)
+    if min(counts) < 1:
+        raise GateSettingError(f"{text!r} is no list of counts: write 1,32")
+    return counts
 
 
 @click.command()
@@ -240,6 +243,9 @@ def main(*, seconds: float, manifest: Path, batches: str, concurrency: str, **op
     if options["device"] == "cuda" and not torch.cuda.is_available():
         raise ExportError("there is no GPU here that PyTorch can use; --device cpu tries the script without one")
     order = Order(batches=_counts(batches), concurrencies=_counts(concurrency), **options)
+    read_speech(
+        manifest, Subject("", lambda audio, count: (audio, count), Precision.FP32)
+    )  # before anything is measured
     command = command_line("benchmarks.gpu", click.get_current_context())
     results = measure(order, seconds, manifest, command)
     print(markdown(results))

@@ -8,6 +8,8 @@ set -euo pipefail
 wheels=${1:?usage: gpu_environment.sh WHEELS FOLDER [PYTHON]} folder=${2:?usage: gpu_environment.sh WHEELS FOLDER [PYTHON]}
 python=${3:-python3}
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+compgen -G "$wheels/*.whl" >/dev/null || { echo "no wheels in $wheels: see gpu-requirements.txt" >&2; exit 1; }
+"$python" -c 'import torch' 2>/dev/null || { echo "$python has no PyTorch: name one that has" >&2; exit 1; }
 torch=$("$python" -c 'import importlib.util, pathlib; print(pathlib.Path(importlib.util.find_spec("torch").origin).parents[1])')
 
 "$python" -m venv --clear --without-pip "$folder"

@@ -28,10 +28,10 @@ from shrota_export.checkpoint import find_checkpoint
 from shrota_export.configuration import read_configuration
 from shrota_export.engines import make_batch
 from shrota_export.errors import ExportError
-from shrota_export.gate import cases
 from shrota_export.precision.kinds import Precision
 from shrota_export.random_checkpoint import Shape
 from shrota_testing.checkpoints import TOKENS, make_audio, write_checkpoint
+from shrota_testing.windows import shorten_windows
 
 REPORT = """Concurrency,Inferences/Second,Client Send,Server Queue,p50 latency,p90 latency,p95 latency,p99 latency
 64,251.5,12,99000,240000,260000,270000,281500
@@ -52,10 +52,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 
 @pytest.fixture(autouse=True)
-def short_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cases, "WINDOW_SECONDS", 2)
-    monkeypatch.setattr(cases, "BATCH_SECONDS", 4)
-    monkeypatch.setattr(cases, "BATCH_ROWS", 8)
+def short_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    shorten_windows(monkeypatch)
     monkeypatch.setattr("benchmarks.gpu.LOAD_S", 1.0)
     monkeypatch.setattr("benchmarks.gpu.MEASURE_S", 0.2)
 
@@ -323,6 +321,7 @@ def test_a_trial_is_told_from_the_measurement(tmp_path: Path, monkeypatch: pytes
         run.write()
 
     monkeypatch.setattr(Run, "step", step)
+    monkeypatch.setattr("benchmarks.gpu.read_speech", lambda *_: [])
     output = tmp_path / "page" / "gpu"
     arguments = [
         "--device",
@@ -365,9 +364,18 @@ def test_each_step_is_written_whatever_becomes_of_the_next(tmp_path: Path) -> No
     assert sorted(path.name for path in tmp_path.iterdir()) == ["gpu.json", "gpu.md"]
 
 
-def test_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
-    result = CliRunner().invoke(main, ["--device", "cpu", "--batches", "one"])
-    assert "write 1,32" in str(result.exception)
+def test_bad_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for counts in ("one", "0", "1,-2", ""):
+        result = CliRunner().invoke(main, ["--device", "cpu", "--batches", counts])
+        assert "write 1,32" in str(result.exception)
+    usual = ["--device", "cpu", "--output", str(tmp_path / "gpu")]
+    (tmp_path / "empty").write_text("", encoding="utf-8")
+    for name, reason in (("none", "No such file"), ("empty", "is empty")):
+        result = CliRunner().invoke(main, [*usual, "--manifest", str(tmp_path / name)])
+        assert reason in str(result.exception)
+    result = CliRunner().invoke(main, [*usual, "--only", "nothing"])
+    assert "no step has nothing in its name" in str(result.exception)
+    assert not list(tmp_path.glob("gpu*"))
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     result = CliRunner().invoke(main, [])
     assert "there is no GPU here that PyTorch can use" in str(result.exception)

@@ -8,21 +8,18 @@ import soundfile
 
 from shrota_export.cli import export
 from shrota_export.errors import GateError
-from shrota_export.gate import cases
 from shrota_server import TritonServer
 from shrota_server.ports import Ports, choose
 from shrota_testing.checkpoints import make_audio
 from shrota_testing.engines import write_tiny_engine
+from shrota_testing.windows import shorten_windows
 
 pytestmark = pytest.mark.triton
 
 
 @pytest.fixture(autouse=True)
-def short_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The longest window and the full batch, small enough for tests."""
-    monkeypatch.setattr(cases, "WINDOW_SECONDS", 2)
-    monkeypatch.setattr(cases, "BATCH_SECONDS", 4)
-    monkeypatch.setattr(cases, "BATCH_ROWS", 8)
+def windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    shorten_windows(monkeypatch)
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ from shrota_export.cli import export
 from shrota_export.engines import make_batch, open_engine
 from shrota_export.errors import GraphError, PlanError
 from shrota_export.exporters import Exporter, export_graph
-from shrota_export.gate import cases
 from shrota_export.graph.engine import AcousticEngine, Target
 from shrota_export.paths import MANIFEST, MODEL
 from shrota_export.precision.attention import (
@@ -37,15 +36,14 @@ from shrota_export.tensorrt.graphs import check_precision, read_graph
 from shrota_testing.checkpoints import make_audio, make_model
 from shrota_testing.precision import drop_mask, load, outgrown_graph, speech, subject, tiny_graph
 from shrota_testing.repository import copy_repository
+from shrota_testing.windows import shorten_windows
 
 RECOGNISED = {"wav2vec2": 2, "wav2vec2 without stable layer norm": 2, "hubert": 2, "data2vec": 2, "wavlm": 0}
 
 
 @pytest.fixture(autouse=True)
-def short_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cases, "WINDOW_SECONDS", 2)
-    monkeypatch.setattr(cases, "BATCH_SECONDS", 4)
-    monkeypatch.setattr(cases, "BATCH_ROWS", 8)
+def windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    shorten_windows(monkeypatch)
 
 
 def fused_nodes(graph: onnx.ModelProto) -> list[onnx.NodeProto]:

@@ -19,7 +19,7 @@ from shrota_decoder.greedy import decode
 from shrota_decoder.vocabulary import Vocabulary as DecoderVocabulary
 from shrota_export.cli import export
 from shrota_export.errors import GateError, GateSettingError, GraphError, SpeechError
-from shrota_export.gate import Report, Spoken, Subject, Thresholds, cases, check, open_subject, read_speech
+from shrota_export.gate import Report, Spoken, Subject, Thresholds, check, open_subject, read_speech
 from shrota_export.gate.departure import first_departure
 from shrota_export.gate.speech import cut, spread
 from shrota_export.gate.stages import first_failure, walk
@@ -38,17 +38,15 @@ from shrota_testing.precision import (
     subject,
     tiny_graph,
 )
+from shrota_testing.windows import shorten_windows
 
 Array = NDArray[Any]
 FEED_FORWARD = "/layers.1/feed_forward/intermediate_dense/MatMul"
 
 
 @pytest.fixture(autouse=True)
-def short_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The longest window and the full batch, small enough for tests."""
-    monkeypatch.setattr(cases, "WINDOW_SECONDS", 2)
-    monkeypatch.setattr(cases, "BATCH_SECONDS", 4)
-    monkeypatch.setattr(cases, "BATCH_ROWS", 8)
+def windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    shorten_windows(monkeypatch)
 
 
 @pytest.fixture(scope="module")

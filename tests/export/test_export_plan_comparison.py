@@ -14,7 +14,7 @@ from onnx import TensorProto
 from shrota_client.gpu import Gpu
 from shrota_export.cli import export
 from shrota_export.errors import GateError, PlanError
-from shrota_export.gate import Thresholds, cases, check
+from shrota_export.gate import Thresholds, check
 from shrota_export.paths import FLOAT32_MODEL, MODEL, PLAN, PLAN_DESCRIPTION
 from shrota_export.precision import graphs
 from shrota_export.precision.kinds import Precision as GraphPrecision
@@ -26,6 +26,7 @@ from shrota_testing.fake_tensorrt import FakeDevice, FakeTensorRT
 from shrota_testing.files import snapshot
 from shrota_testing.half_engine import write_half_engine
 from shrota_testing.repository import copy_repository, make_repository
+from shrota_testing.windows import shorten_windows
 
 L4 = Gpu("NVIDIA L4", "8.9", "580.95.05", 24 * 2**30, 23 * 2**30)
 PROFILES = make_profiles(Batcher(640_000, 320_000, 400, 64, 16000))
@@ -175,9 +176,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return check(candidate, *arguments)
 
     monkeypatch.setattr(comparison, "check", counted)
-    monkeypatch.setattr(cases, "WINDOW_SECONDS", 2)
-    monkeypatch.setattr(cases, "BATCH_SECONDS", 4)
-    monkeypatch.setattr(cases, "BATCH_ROWS", 8)
+    shorten_windows(monkeypatch)
     return judged
 
 

@@ -18,7 +18,7 @@ from onnx import TensorProto
 from shrota_export.cli import export
 from shrota_export.engines import open_engine, run_rows
 from shrota_export.errors import GateError, GraphError, RepositoryError
-from shrota_export.gate import cases, check, open_subject
+from shrota_export.gate import check, open_subject
 from shrota_export.precision import graphs
 from shrota_export.precision.convert import convert
 from shrota_export.precision.emulation import emulate
@@ -33,16 +33,14 @@ from shrota_testing.checkpoints import make_audio
 from shrota_testing.files import snapshot
 from shrota_testing.precision import STREAM_SCALE, change_weight, load, outgrown_graph, speech, subject, tiny_graph
 from shrota_testing.repository import copy_repository
+from shrota_testing.windows import shorten_windows
 
 LOW_TYPES = {Precision.FP16: TensorProto.FLOAT16, Precision.BF16: TensorProto.BFLOAT16}
 
 
 @pytest.fixture(autouse=True)
-def short_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The longest window and the full batch, small enough for tests."""
-    monkeypatch.setattr(cases, "WINDOW_SECONDS", 2)
-    monkeypatch.setattr(cases, "BATCH_SECONDS", 4)
-    monkeypatch.setattr(cases, "BATCH_ROWS", 8)
+def windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    shorten_windows(monkeypatch)
 
 
 def types_of(graph: onnx.ModelProto) -> dict[str, int]:

@@ -10,15 +10,14 @@ import pytest
 
 from shrota_export.cli import export
 from shrota_export.errors import GateError
-from shrota_export.gate import Thresholds, cases
+from shrota_export.gate import Thresholds
 from shrota_export.precision.kinds import Precision
+from shrota_testing.windows import shorten_windows
 
 
 @pytest.fixture(autouse=True)
-def short_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cases, "WINDOW_SECONDS", 2)
-    monkeypatch.setattr(cases, "BATCH_SECONDS", 4)
-    monkeypatch.setattr(cases, "BATCH_ROWS", 8)
+def windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    shorten_windows(monkeypatch)
 
 
 @pytest.fixture

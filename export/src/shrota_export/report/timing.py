@@ -73,10 +73,11 @@ def take_turns(
     rounds: int,
     *,
     most_s: float = 60.0,
+    least: int = 3,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Spread]:
     """The spread of the times of each variant, see :func:`time_turns`."""
-    times = time_turns(variants, rounds, most_s=most_s, clock=clock)
+    times = time_turns(variants, rounds, most_s=most_s, least=least, clock=clock)
     return {name: Spread.of(found) for name, found in times.items()}
 
 

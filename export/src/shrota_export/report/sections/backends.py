@@ -18,12 +18,14 @@ from shrota_export.report.material import Material
 from shrota_export.report.reasons import reason_of
 from shrota_export.report.served import Rounds, measure_served
 from shrota_export.report.served_tables import served_figures, show_served
-from shrota_export.report.timing import run_of, spread_text, take_turns
+from shrota_export.report.timing import Spread, run_of, spread_text, take_turns
 from shrota_export.report.variants import Variant, emulated, make_variants
 
 TITLE = "Backends and precisions"
 LATENCY_ROUNDS = 25
 ROUNDS = 5
+LEAST_ROUNDS = 2
+"""Of batches and lengths, where a large model takes minutes for one."""
 SERVED_ROUNDS = 3
 """Of throughput through Triton and bare."""
 BATCHES = (1, 2, 4, 8)
@@ -36,7 +38,7 @@ def measure(material: Material, found: Mapping[str, Any]) -> dict[str, Any]:  # 
     """Times by turns, memory in processes of their own, errors on all speech (some, where weights are random)."""
     material.prepare()
     variants, missing = make_variants(material)
-    latency = _time(material, variants, material.seconds, 1, LATENCY_ROUNDS)
+    latency = _time(material, variants, material.seconds, 1, LATENCY_ROUNDS, least=3)
     by_batch = {rows: _time(material, variants, BATCH_SECONDS, rows, ROUNDS) for rows in BATCHES}
     timed = {BATCH_SECONDS: by_batch[1], material.seconds: latency}  # one utterance of these lengths has been timed
     by_length = {seconds: timed.get(seconds) or _time(material, variants, seconds, 1, ROUNDS) for seconds in LENGTHS_S}
@@ -48,6 +50,9 @@ def measure(material: Material, found: Mapping[str, Any]) -> dict[str, Any]:  # 
     data: dict[str, Any] = {
         "seconds": material.seconds,
         "batch_seconds": BATCH_SECONDS,
+        "fewest_rounds": min(
+            each.count for times in (by_batch, by_length) for run in times.values() for each in run.values()
+        ),
         "utterances": len(speech),
         "speech_s": sum(window.size for each in speech for window in each.windows) / material.checkpoint.sample_rate,
         "variants": {},
@@ -73,11 +78,18 @@ def measure(material: Material, found: Mapping[str, Any]) -> dict[str, Any]:  # 
 
 
 def _time(
-    material: Material, variants: Mapping[str, Variant], seconds: float, rows: int, rounds: int
-) -> dict[str, Any]:
+    material: Material,
+    variants: Mapping[str, Variant],
+    seconds: float,
+    rows: int,
+    rounds: int,
+    *,
+    least: int = LEAST_ROUNDS,
+) -> dict[str, Spread]:
     batch = material.audio(seconds, rows)
     with step(f"run {len(variants)} variants by turns, {rows} x {seconds:g} s"):
-        return dict(take_turns({name: run_of(each.engine, batch) for name, each in variants.items()}, rounds))
+        runs = {name: run_of(each.engine, batch) for name, each in variants.items()}
+        return dict(take_turns(runs, rounds, least=least))
 
 
 def _processes(material: Material, variants: Mapping[str, Variant]) -> dict[str, Any]:
@@ -143,7 +155,8 @@ def show(data: dict[str, Any], found: Mapping[str, Any]) -> list[Block]:  # noqa
                 for name, each in variants.items()
             ],
             f"Speed at batch 1 (median and quartiles of {variants[REFERENCE]['latency']['count']} rounds), most "
-            f"throughput in seconds of audio per second over batches of {data['batch_seconds']:g} s; load time and "
+            f"throughput in seconds of audio per second over batches of {data['batch_seconds']:g} s"
+            f"{_fewest(data)}; load time and "
             "peak memory in a process of its own, without the libraries themselves, at batch 1 of "
             f"{data['seconds']:g} s",
         ),
@@ -169,6 +182,11 @@ def show(data: dict[str, Any], found: Mapping[str, Any]) -> list[Block]:  # noqa
     if all(each["errors"] is None for each in variants.values()):
         blocks.insert(-1, Paragraph("No error rates: the weights are random, or the speech has no texts."))
     return blocks
+
+
+def _fewest(data: Mapping[str, Any]) -> str:
+    """How many rounds the medians are of; older reports did not note it."""
+    return f" (medians of at least {data['fewest_rounds']} rounds)" if "fewest_rounds" in data else ""
 
 
 def best(variant: Mapping[str, Any]) -> tuple[int, float]:

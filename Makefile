@@ -14,8 +14,8 @@ BIN := $(VENV)/bin
 REPOSITORY := model_repository
 CHECKPOINT := models/hindi-small
 EXPORTED := $(REPOSITORY)/acoustic_onnx/1/manifest.json
-PINS := constraints.txt client/pyproject.toml export/pyproject.toml server/pyproject.toml
-TYPED := client/src export/src server/src tests scripts benchmarks model_repository/acoustic/1/shrota_acoustic \
+PINS := constraints.txt client/pyproject.toml export/pyproject.toml server/pyproject.toml loadtest/pyproject.toml
+TYPED := client/src export/src server/src loadtest/src tests scripts benchmarks model_repository/acoustic/1/shrota_acoustic \
 	model_repository/ctc_decoder/1/shrota_decoder training/shrota_training
 
 .PHONY: help demo serve test lint format bench quality report export clean
@@ -28,7 +28,7 @@ $(VENV)/.ready: $(PINS) scripts/preflight.py
 	@echo "installing pinned dependencies into $(VENV) (some minutes the first time; PyTorch is large)"
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-		--editable client --editable 'export[plot]' --editable server
+		--editable client --editable 'export[plot]' --editable server --editable loadtest
 	@touch $@
 
 $(VENV)/.ready-dev: $(VENV)/.ready requirements-dev.txt
@@ -80,4 +80,4 @@ endif
 
 clean: ## remove what the commands above have made
 	rm -rf $(VENV) .cache build .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	git clean -fdqX $(REPOSITORY) client export server tests benchmarks scripts training
+	git clean -fdqX $(REPOSITORY) client export server loadtest tests benchmarks scripts training

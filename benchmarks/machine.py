@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields
 
-from shrota_export.report.host import describe_host, processor
+from shrota_client.pages.host import describe_host, processor
 
 __all__ = ["Machine", "processor"]
 LIBRARIES = ("torch", "onnxruntime", "tritonclient", "nvidia-pytriton", "numpy")

@@ -10,6 +10,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
+from shrota_client.pages.blocks import Paragraph, Table
 from shrota_export.checkpoint import find_checkpoint
 from shrota_export.engines import open_session
 from shrota_export.exporters import Exporter, export_graph
@@ -17,7 +18,6 @@ from shrota_export.graph.engine import AcousticEngine
 from shrota_export.loading import load_model
 from shrota_export.precision.graphs import load_graph
 from shrota_export.report.bare import attend_as_transformers_4, count_bare
-from shrota_export.report.blocks import Paragraph, Table
 from shrota_export.report.distributions import describe_output, describe_weights
 from shrota_export.report.fit import amdahl, exponent, frontier, quadratic
 from shrota_export.report.fusions import ALL_FUSIONS, FUSIONS, fuse, rewrite_attention

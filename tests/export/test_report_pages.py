@@ -15,17 +15,17 @@ import soundfile
 from click.testing import CliRunner
 
 from shrota_client.errors import OutputError, ShrotaError
+from shrota_client.pages.blocks import Paragraph, Table, number
+from shrota_client.pages.host import describe_host
+from shrota_client.pages.load import Load
+from shrota_client.pages.page import Chapter, html_page, markdown_page
 from shrota_export import random_checkpoint
 from shrota_export.checkpoint import find_checkpoint
 from shrota_export.errors import ReportError, SpeechError
 from shrota_export.report import build
-from shrota_export.report.blocks import Paragraph, Table, number
 from shrota_export.report.build import chapters_of, read_report, write_report
 from shrota_export.report.compare import compare
-from shrota_export.report.host import describe_host
-from shrota_export.report.load import Load
 from shrota_export.report.material import Material
-from shrota_export.report.page import Chapter, html_page, markdown_page
 from shrota_export.report.sections import SECTIONS, in_order_shown, with_needs
 from shrota_export.report_cli import NAMES, report
 from shrota_testing.checkpoints import make_audio
@@ -304,7 +304,7 @@ def test_reports_on_audio_of_unlike_length_say_so(made: Path) -> None:
 
 def test_a_section_that_one_report_lacks_is_said(made: Path) -> None:
     whole = read_report(made)
-    part = {**whole, "host": describe_host(), "sections": {"profile": {"failed": "no room"}}}
+    part = {**whole, "host": describe_host(["numpy"]), "sections": {"profile": {"failed": "no room"}}}
     chapters = {chapter.name: chapter for chapter in compare(whole, part)}
     assert list(chapters["architecture"].blocks) == [Paragraph("B has no such section.")]
     assert chapters["profile"].blocks == [Paragraph("B has no such section: no room.")]

@@ -13,6 +13,7 @@ import psutil
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from shrota_client.pages.blocks import Table
 from shrota_export.checkpoint import find_checkpoint
 from shrota_export.configuration import read_configuration
 from shrota_export.engines import Engine, open_engine
@@ -20,7 +21,6 @@ from shrota_export.errors import GateError, RepositoryError
 from shrota_export.paths import MODEL
 from shrota_export.precision.kinds import Precision
 from shrota_export.report import served
-from shrota_export.report.blocks import Table
 from shrota_export.report.material import Material
 from shrota_export.report.served import Rounds, added, make_repository, measure_served, memory_of, serving
 from shrota_export.report.served_tables import served_figures, show_served

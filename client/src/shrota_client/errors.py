@@ -7,6 +7,7 @@
     ├── AudioError             (ValueError)       audio that cannot be read or sent
     ├── CertificateError       (ValueError)       a TLS file that cannot be used
     ├── ManifestError          (ValueError)       a manifest or a line of it that is not one
+    ├── MissingPackageError    (ImportError)      a package that a command needs is not installed
     ├── OutputError            (OSError)          a result that cannot be written where it should be
     ├── ParameterError         (ValueError)       a request parameter or a setting of the wrong type or value
     ├── RequestError                              the server refused the request; the caller can mend it
@@ -36,6 +37,10 @@ class CertificateError(ShrotaError, ValueError):
 
 class ManifestError(ShrotaError, ValueError):
     """A manifest, or a line of it, that is not one."""
+
+
+class MissingPackageError(ShrotaError, ImportError):
+    """A package that a command needs is not installed."""
 
 
 class OutputError(ShrotaError, OSError):

@@ -14,6 +14,7 @@ MANIFEST = Path("samples/manifest.jsonl")
 SECONDS = 10.0
 NAMES = ("architecture", "graph", "profile", "weights", "backends", "tradeoff", "scaling", "next", "summary")
 """Of the sections; here because their modules take seconds to import."""
+LIBRARIES = ("shrota-export", "torch", "transformers", "onnx", "onnxruntime", "numpy")
 LIKE = "indicwav2vec-hindi"
 
 
@@ -122,9 +123,9 @@ def _measure(
     repository: Path | None,
     output: Path,
 ) -> dict[str, Any]:
+    from shrota_client.pages.drawing import new_figure  # noqa: PLC0415
     from shrota_export.checkpoint import find_checkpoint  # noqa: PLC0415
     from shrota_export.random_checkpoint import RECIPE, Shape, write_random_checkpoint  # noqa: PLC0415
-    from shrota_export.report.drawing import new_figure  # noqa: PLC0415
 
     new_figure()  # says at once if matplotlib is missing
     if not manifest.is_file():
@@ -139,15 +140,15 @@ def _measure(
         write_random_checkpoint(scratch / like, like, Shape(), seed=0)
         checkpoint = str(scratch / like)
     found = find_checkpoint(checkpoint or "")
+    from shrota_client.pages.host import describe_host  # noqa: PLC0415
     from shrota_export.report.build import FORMAT, claim, measure_sections  # noqa: PLC0415 - PyTorch takes seconds
-    from shrota_export.report.host import describe_host  # noqa: PLC0415
     from shrota_export.report.material import REPOSITORY, Material  # noqa: PLC0415
     from shrota_export.report.reasons import plain  # noqa: PLC0415
 
     is_random = (found.folder / RECIPE).is_file()
     name = shown_name(found.name)
     shown = f"{like}, random weights" if like else name
-    host = describe_host()
+    host = describe_host(LIBRARIES)
     served = repository or REPOSITORY
     material = Material(found, manifest, scratch, is_random=is_random, seconds=seconds, repository=served)
     _ = material.speech  # what is wrong with it or the checkpoint would fail every section

@@ -5,7 +5,6 @@
 ``sections``       one module each: ``measure`` gives plain numbers, ``show`` turns them into tables and pictures
 ``profilers``      time by operator and layer; likewise ``operators``, ``distributions``, ``judging`` for their sections
 ``build``          runs the sections and writes JSON, PNG, Markdown and HTML
-``page``           the two pages
 ``compare``        two reports side by side
 ``reasons``        what failed, without folders of the machine: no output names one
 =================  ==========================================================================================

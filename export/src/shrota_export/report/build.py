@@ -1,8 +1,6 @@
 """Runs the sections and writes the report."""
 
-import io
 import json
-import re
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -11,17 +9,16 @@ from typing import Any
 
 import click
 
+from shrota_client.pages.blocks import Block, Paragraph
+from shrota_client.pages.host import host_line
+from shrota_client.pages.load import QUIET, Load
+from shrota_client.pages.page import Chapter
+from shrota_client.pages.write import JSON, write_pages
 from shrota_client.writing import writing
 from shrota_export.engines import shared_arena
 from shrota_export.errors import ReportError
-from shrota_export.manifest import write_json
 from shrota_export.report.apart import release
-from shrota_export.report.blocks import Block, Paragraph, Picture
-from shrota_export.report.drawing import DPI
-from shrota_export.report.host import host_line
-from shrota_export.report.load import QUIET, Load
 from shrota_export.report.material import Material
-from shrota_export.report.page import Chapter, html_page, markdown_page
 from shrota_export.report.reasons import reason_of
 from shrota_export.report.sections import SECTIONS, in_order_shown, with_needs
 
@@ -31,7 +28,6 @@ PICTURES = frozenset({*SECTIONS, "activations"})
 """Names that a section's pictures may have."""
 TIMED = frozenset({"graph", "profile", "backends", "scaling"})
 """Sections that measure times."""
-JSON, HTML, MARKDOWN = "report.json", "index.html", "report.md"
 
 
 def claim(output: Path) -> None:
@@ -120,36 +116,7 @@ def write_report(content: Mapping[str, Any], output: Path) -> list[Path]:
         OutputError: the folder cannot be written.
     """
     chapters = chapters_of(content["sections"])
-    return write_pages(content["title"], about_lines(content), chapters, output, content)
-
-
-def write_pages(
-    title: str, about: Sequence[str], chapters: Sequence[Chapter], output: Path, content: Mapping[str, Any]
-) -> list[Path]:
-    """The files of a report, see :func:`write_report`."""
-    pictures = {block.name: _png(block) for each in chapters for block in each.blocks if isinstance(block, Picture)}
-    with writing(output):
-        output.mkdir(parents=True, exist_ok=True)
-        for name in _pictures_of(output / MARKDOWN) - pictures.keys():  # of an older report with more sections
-            (output / f"{name}.png").unlink(missing_ok=True)
-        for name, png in pictures.items():
-            (output / f"{name}.png").write_bytes(png)
-        write_json(output / JSON, dict(content))
-        (output / MARKDOWN).write_text(markdown_page(title, about, chapters), encoding="utf-8")
-        (output / HTML).write_text(html_page(title, about, chapters, pictures), encoding="utf-8")
-    return [output / HTML, output / MARKDOWN, output / JSON, *(output / f"{name}.png" for name in pictures)]
-
-
-def _pictures_of(page: Path) -> set[str]:
-    """Names of the pictures that a report's page shows; none where there is no page."""
-    text = page.read_text(encoding="utf-8", errors="replace") if page.is_file() else ""
-    return set(re.findall(r"\]\((\w+)\.png\)", text)) & PICTURES
-
-
-def _png(picture: Picture) -> bytes:
-    target = io.BytesIO()
-    picture.figure.savefig(target, dpi=DPI, format="png", metadata={"Software": None})
-    return target.getvalue()
+    return write_pages(content["title"], about_lines(content), chapters, output, content, pictures=PICTURES)
 
 
 def about_lines(content: Mapping[str, Any]) -> list[str]:

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from shrota_client.pages.blocks import Paragraph, Table, number
+from shrota_client.pages.page import Chapter
+from shrota_client.pages.write import write_pages
 from shrota_export.errors import ReportError
-from shrota_export.report.blocks import Paragraph, Table, number
-from shrota_export.report.build import about_lines, write_pages
-from shrota_export.report.page import Chapter
+from shrota_export.report.build import PICTURES, about_lines
 from shrota_export.report.reasons import reason_of
 from shrota_export.report.sections import SECTIONS, in_order_shown
 
@@ -67,4 +68,4 @@ def write_comparison(first: Mapping[str, Any], second: Mapping[str, Any], output
         raise ReportError(
             f"one of the two reports is not whole ({reason_of(error)} is wrong or missing): make it again"
         ) from error
-    return write_pages(title, [], chapters, output, {"A": first, "B": second})
+    return write_pages(title, [], chapters, output, {"A": first, "B": second}, pictures=PICTURES)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from shrota_client.pages.host import cores
 from shrota_export.checkpoint import Checkpoint
 from shrota_export.engines import LEVELS, Floats, Ints, make_batch, open_session
 from shrota_export.errors import ReportError, SpeechError
@@ -22,7 +23,6 @@ from shrota_export.progress import step
 from shrota_export.report import passes
 from shrota_export.report.apart import apart, release
 from shrota_export.report.fusions import ALL_FUSIONS
-from shrota_export.report.host import cores
 from shrota_export.report.loaded import Loaded, load_engine
 from shrota_export.vocabulary import Vocabulary, read_vocabulary
 

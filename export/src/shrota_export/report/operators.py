@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 import onnx
 
+from shrota_client.pages.blocks import Block, Paragraph, Table
 from shrota_export.report.bare import OLD
-from shrota_export.report.blocks import Block, Paragraph, Table
 
 PUBLISHED = {
     "Constant": 869,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from shrota_export.report.blocks import Block, Table, number
+from shrota_client.pages.blocks import Block, Table, number
 from shrota_export.report.timing import spread_text
 
 Rows = list[tuple[str, float | None, str]]

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import torch
 
+from shrota_client.pages.host import extensions
 from shrota_export.checkpoint import Checkpoint
 from shrota_export.engines import Engine, Floats, Ints, open_engine
 from shrota_export.graph.engine import AcousticEngine
 from shrota_export.loading import load_feature_extractor, load_model
 from shrota_export.precision.kinds import Precision
 from shrota_export.report.compiled import KIND, compile_engine
-from shrota_export.report.host import describe_host
 from shrota_export.report.material import Material
 from shrota_export.report.reasons import reason_of
 
@@ -86,7 +86,7 @@ def make_variants(material: Material) -> tuple[dict[str, Variant], dict[str, str
         found[COMPILED] = Variant(compiled, Precision.FP32, KIND, folder, note=COMPILED_NOTE, process=process)
     except Exception as error:  # noqa: BLE001 - whatever the compiler raises
         missing[COMPILED] = reason_of(error, 160)
-    if {"avx512_bf16", "amx_bf16"}.intersection(describe_host()["extensions"]):
+    if {"avx512_bf16", "amx_bf16"}.intersection(extensions()):
         low = run_pytorch(material.engine, low=True)
         found["PyTorch bf16"] = Variant(low, Precision.BF16, "torch-bf16", folder, note="eager, under torch.autocast")
     else:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from shrota_export.report.blocks import Block
+from shrota_client.pages.blocks import Block
 from shrota_export.report.material import Material
 from shrota_export.report.sections import (
     architecture,

@@ -9,8 +9,8 @@ import torch
 from torch.profiler import ProfilerActivity
 from torch.utils.flop_counter import FlopCounterMode
 
-from shrota_export.report.blocks import Block, Paragraph, Picture, Table, number, percent
-from shrota_export.report.drawing import colour, new_figure, style
+from shrota_client.pages.blocks import Block, Paragraph, Picture, Table, number, percent
+from shrota_client.pages.drawing import colour, new_figure, style
 from shrota_export.report.material import Material
 
 TITLE = "Architecture"

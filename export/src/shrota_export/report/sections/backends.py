@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from shrota_client.pages.blocks import Block, Paragraph, Picture, Table, number, percent
+from shrota_client.pages.drawing import colour, new_figure, style
 from shrota_export.gate import Spoken
 from shrota_export.precision.kinds import Precision
 from shrota_export.progress import step
 from shrota_export.report.apart import release
-from shrota_export.report.blocks import Block, Paragraph, Picture, Table, number, percent
 from shrota_export.report.child import measure_process
-from shrota_export.report.drawing import colour, new_figure, style
 from shrota_export.report.judging import judge, run_speech
 from shrota_export.report.material import Material
 from shrota_export.report.reasons import reason_of

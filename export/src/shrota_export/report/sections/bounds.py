@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from shrota_export.report.blocks import Block, Paragraph, Picture, Table, number, percent
-from shrota_export.report.drawing import colour, new_figure, style
+from shrota_client.pages.blocks import Block, Paragraph, Picture, Table, number, percent
+from shrota_client.pages.drawing import colour, new_figure, style
 from shrota_export.report.fit import amdahl
 from shrota_export.report.material import Material
 

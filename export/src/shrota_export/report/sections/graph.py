@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from shrota_client.pages.blocks import Block, Paragraph, Picture, Table, number, percent
+from shrota_client.pages.drawing import colour, new_figure, style
 from shrota_export.engines import ALL, LEVELS, NONE, engine_of, open_session, run_rows
 from shrota_export.errors import ReportError
 from shrota_export.progress import step
 from shrota_export.report import passes
 from shrota_export.report.apart import apart, release
 from shrota_export.report.bare import count_bare
-from shrota_export.report.blocks import Block, Paragraph, Picture, Table, number, percent
-from shrota_export.report.drawing import colour, new_figure, style
 from shrota_export.report.fusions import FUSIONS
 from shrota_export.report.material import Material, is_published
 from shrota_export.report.operators import PURPOSES, count_operators, published

@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
+from shrota_client.pages.blocks import Block, Paragraph, Picture, Table, percent
+from shrota_client.pages.drawing import colour, new_figure, style
 from shrota_export.progress import step
-from shrota_export.report.blocks import Block, Paragraph, Picture, Table, percent
-from shrota_export.report.drawing import colour, new_figure, style
 from shrota_export.report.layers import place
 from shrota_export.report.material import Material, is_published
 from shrota_export.report.profilers import GROUP_NAMES, GROUPS, RUNS, profile_onnxruntime, profile_pytorch

@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 
+from shrota_client.pages.blocks import Block, Paragraph, Picture, Table, number
+from shrota_client.pages.drawing import colour, new_figure, style
+from shrota_client.pages.host import available_memory
 from shrota_export.engines import open_engine
 from shrota_export.progress import step
-from shrota_export.report.blocks import Block, Paragraph, Picture, Table, number
 from shrota_export.report.child import measure_process
-from shrota_export.report.drawing import colour, new_figure, style
 from shrota_export.report.fit import exponent, quadratic
-from shrota_export.report.host import available_memory
 from shrota_export.report.material import Material
 from shrota_export.report.timing import run_of, spread_text, take_turns
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from shrota_client.pages.blocks import Block, Paragraph, Table, number
 from shrota_export.errors import ReportError
-from shrota_export.report.blocks import Block, Paragraph, Table, number
 from shrota_export.report.material import Material
 from shrota_export.report.sections.backends import REFERENCE, best, keeps
 from shrota_export.report.served_tables import share

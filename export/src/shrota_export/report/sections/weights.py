@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 
+from shrota_client.pages.blocks import Block, Paragraph, Picture, Table, number, percent
+from shrota_client.pages.drawing import colour, new_figure, style
 from shrota_export.precision.kinds import FLOAT16_MAX
 from shrota_export.precision.mixed import MARGIN
 from shrota_export.precision.ranges import by_layer
 from shrota_export.progress import step
 from shrota_export.report import passes
 from shrota_export.report.apart import apart
-from shrota_export.report.blocks import Block, Paragraph, Picture, Table, number, percent
 from shrota_export.report.distributions import OUTLIER, describe_weights, matrices_of, measure_outputs
-from shrota_export.report.drawing import colour, new_figure, style
 from shrota_export.report.layers import kind_of, place
 from shrota_export.report.material import Material
 

@@ -8,8 +8,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-LIBRARIES = ("shrota-export", "torch", "transformers", "onnx", "onnxruntime", "numpy")
-
 
 def _processor_fields() -> dict[str, str]:
     """What the kernel says of the last processor."""
@@ -24,17 +22,22 @@ def processor() -> str:
     return _processor_fields().get("model name") or platform.processor() or platform.machine()
 
 
-def describe_host(libraries: Sequence[str] = LIBRARIES) -> dict[str, Any]:
+def describe_host(libraries: Sequence[str]) -> dict[str, Any]:
     """This machine, now, in plain types, with the versions of Python and these distributions."""
-    flags = _processor_fields().get("flags", "").split()
     return {
         "processor": processor(),
-        "extensions": [flag for flag in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16") if flag in flags],
+        "extensions": extensions(),
         "cores": cores(),
         "memory_gib": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30,
         "date": datetime.now(UTC).date().isoformat(),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in libraries}},
     }
+
+
+def extensions() -> list[str]:
+    """Of the processor's vector extensions those that matter here."""
+    flags = _processor_fields().get("flags", "").split()
+    return [flag for flag in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16") if flag in flags]
 
 
 def cores() -> int:

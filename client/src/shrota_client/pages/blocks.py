@@ -1,4 +1,4 @@
-"""What a section shows: paragraphs, tables and pictures."""
+"""What a chapter shows: paragraphs, tables and pictures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

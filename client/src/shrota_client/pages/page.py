@@ -1,11 +1,11 @@
-"""The report as one HTML page that needs no network, and as Markdown."""
+"""A report as one HTML page that needs no network, and as Markdown."""
 
 import base64
 import html
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from shrota_export.report.blocks import Block, Paragraph, Table
+from shrota_client.pages.blocks import Block, Paragraph, Table
 
 
 @dataclass(frozen=True)

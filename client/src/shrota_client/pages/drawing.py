@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from shrota_export.errors import ReportError
+from shrota_client.errors import MissingPackageError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,12 +16,12 @@ def new_figure(width: float = 9.0, height: float = 4.2) -> "Figure":
     """An empty figure, in inches.
 
     Raises:
-        ReportError: matplotlib is not installed.
+        MissingPackageError: matplotlib is not installed.
     """
     try:
         from matplotlib.figure import Figure  # noqa: PLC0415 - an extra, and slow to import
     except ImportError as error:
-        raise ReportError("the report needs matplotlib: pip install 'shrota-export[plot]'") from error
+        raise MissingPackageError("pictures need matplotlib: pip install matplotlib") from error
     return Figure(figsize=(width, height), layout="constrained", facecolor=GROUND)
 
 

@@ -1,0 +1,1 @@
+"""How much speech one Shrota server carries: Locust users, perf_analyzer sweeps, and the pages of both."""

@@ -14,6 +14,8 @@ from tritonclient.utils import InferenceServerException
 
 from shrota_client import Client, ServerUnavailableError
 from shrota_server import StoppedError, TritonServer
+from shrota_server.control import Control
+from shrota_server.errors import ServerError
 from shrota_testing.engines import tiny_log_probs
 from shrota_testing.repository import TOKENS, make_repository
 from shrota_testing.triton import (
@@ -141,6 +143,31 @@ def test_a_server_that_cannot_be_started_again_says_why(tmp_path: Path) -> None:
         kill(server, "acoustic")
         with pytest.raises(StoppedError, match=r"could not be started again: model acoustic_onnx .* cannot be read as"):
             server.wait(30)
+
+
+@pytest.mark.parametrize("answers", [False, True], ids=["while", "after"])
+def test_a_server_that_crashes_when_a_killed_model_is_loaded_again_is_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: bool
+) -> None:
+    """And whoever waits for its end goes on waiting."""
+    with (
+        ThreadPoolExecutor() as pool,
+        TritonServer(make_repository(tmp_path / "model_repository"), models=MODELS, supervise=True) as server,
+    ):
+        crashed = server.pid
+
+        def crash(control: Control, model: str, timeout_s: float) -> None:
+            os.kill(crashed, signal.SIGABRT)
+            if not answers:
+                raise ServerError("Triton does not answer")
+
+        monkeypatch.setattr(Control, "reload", crash)
+        waiting = pool.submit(server.wait)
+        deadline = kill(server, "ctc_decoder")
+        assert wait_until(lambda: server.pid != crashed, AGAIN_S)
+        assert serves_again(server, deadline)
+        assert not waiting.done()
+    assert waiting.result()
 
 
 def test_of_two_processes_of_the_decoder_both_are_new_when_one_was_killed(tmp_path: Path) -> None:

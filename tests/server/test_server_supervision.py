@@ -74,6 +74,7 @@ class FakeServer:
 
     failures: int
     survives: bool = True
+    survives_reload: bool = True
     attempts: list[str] = field(default_factory=list)
     running: bool = True
     pid: int = 0
@@ -91,6 +92,7 @@ class FakeServer:
         """Notes the attempt."""
         del timeout_s
         self.attempts.append(model)
+        self.running = self.running and (model == "all" or self.survives_reload)
         if len(self.attempts) <= self.failures:
             raise ServerError("no engine")
 
@@ -135,3 +137,11 @@ def test_when_the_server_does_not_start_again_nothing_more_is_planned(monkeypatc
     assert not watching._thread.is_alive()
     assert server.attempts == ["all"]
     assert all(due <= time.monotonic() for due in watching._due.values())
+
+
+def test_a_server_that_ends_while_it_loads_a_model_again_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = FakeServer(failures=1, survives_reload=False)
+    watching = supervise(server, "ctc_decoder", monkeypatch)
+    assert wait_until(lambda: server.attempts == ["ctc_decoder", "all"], 5)
+    assert watching._thread.is_alive()
+    watching.stop()

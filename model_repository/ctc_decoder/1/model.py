@@ -6,6 +6,7 @@ Custom metrics, on Triton's metrics endpoint:
 * ``shrota_decoded_audio_seconds_total``: seconds of audio decoded.
 """
 
+import ctypes
 import json
 import sys
 import threading
@@ -157,6 +158,16 @@ def failure(message: str, code: int) -> Any:
     return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code))
 
 
+def keep_for_ever(family: object) -> None:
+    """Takes a reference to a family of metrics that is never given back.
+
+    Triton deletes metrics with their family, and where that happens at the end of the process, the stub of tritonserver
+    2.51 ends with a segmentation fault: the memory through which it would tell the server is gone by then. The server
+    keeps what was counted, for the next process.
+    """
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(family))
+
+
 class Counter:
     """A counter on the metrics endpoint; it counts for nobody where the server's metrics are off."""
 
@@ -166,9 +177,9 @@ class Counter:
     def __init__(self, name: str, description: str) -> None:
         self._metric = None
         try:
-            # Triton deletes a metric with its family, so both are kept
-            self._family = pb_utils.MetricFamily(name=name, description=description, kind=pb_utils.MetricFamily.COUNTER)
-            self._metric = self._family.Metric(labels={"model": "ctc_decoder"})
+            family = pb_utils.MetricFamily(name=name, description=description, kind=pb_utils.MetricFamily.COUNTER)
+            keep_for_ever(family)
+            self._metric = family.Metric(labels={"model": "ctc_decoder"})
         except pb_utils.TritonModelException as error:
             pb_utils.Logger.log_warn(f"ctc_decoder counts nothing: {error}")
 

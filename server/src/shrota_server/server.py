@@ -148,7 +148,7 @@ class TritonServer:
             StoppedError: it ended by itself, or could not be started again.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        while self.is_running():
+        while self._is_bringing_back() or self.is_running():
             if deadline is not None and time.monotonic() > deadline:
                 return False
             time.sleep(4 * POLL_S)
@@ -159,6 +159,11 @@ class TritonServer:
             process.wait()
             raise StoppedError(f"tritonserver ended by itself ({process.describe_exit()}): {self._log_hint()}")
         return True
+
+    def _is_bringing_back(self) -> bool:
+        """Whether the supervisor may start a server again that has ended; then it has not ended for good."""
+        supervisor = self._supervisor
+        return supervisor is not None and supervisor.is_bringing_back and not self._stopping.is_set()
 
     def __enter__(self) -> Self:
         """Starts the server; returns when all models are ready."""

@@ -16,6 +16,12 @@ logger = logging.getLogger("shrota_server")
 LOOK_S = 0.5
 # the second look at a process that seems dead
 CONFIRM_S = 0.1
+# from a connection that tritonserver drops because it crashed until its guardian has cleaned up
+END_S = 1.0
+# A process that dies while it sends an answer leaves tritonserver 2.51 waiting in memory that they share, and when the
+# model has been loaded again and the old one goes, tritonserver aborts (seen under load, rarely). For so long
+# after a reload its end is taken for that.
+SETTLE_S = 5.0
 # `acoustic` answers through response senders, long after `execute` has returned. Triton forgets such requests when
 # the process dies: neither a reload nor an unload answers them, and their callers would wait until their own time-out.
 # Only the end of the connection tells them, so for these models the whole server is started again.
@@ -73,10 +79,17 @@ class Supervisor:
         self._backoff = Backoff()
         self._due: dict[str, float] = {}
         self._stopping = threading.Event()
+        self._is_at_it = False
+        self._settled_at = 0.0
         self._watch = StubWatch(server.pid)
         self._watch.find_dead()  # know the stubs while they live
         self._thread = threading.Thread(target=self._run, name="triton-supervisor", daemon=True)
         self._thread.start()
+
+    @property
+    def is_bringing_back(self) -> bool:
+        """Whether it loads a model again, or has just done so: then it starts a server that ends again."""
+        return self._is_at_it or time.monotonic() < self._settled_at
 
     def stop(self) -> None:
         """Ends the thread; a reload that is under way ends with the server."""
@@ -86,7 +99,7 @@ class Supervisor:
 
     def _run(self) -> None:
         while not self._stopping.wait(CONFIRM_S if self._watch.is_in_doubt else LOOK_S):
-            if not self._server.is_running():
+            if not self._server.is_running() and not self._has_started_again():
                 return
             for model in self._watch.find_dead():
                 self._schedule(model)
@@ -109,6 +122,7 @@ class Supervisor:
         for model in [model for model, due in self._due.items() if due <= now]:
             if self._stopping.is_set():
                 return
+            self._is_at_it = True
             try:
                 self._bring_back(model)
             except ServerError as error:
@@ -121,12 +135,50 @@ class Supervisor:
             else:
                 self._due.pop(model, None)
                 logger.warning("model %s serves again, after %.1f s", model, time.monotonic() - now)
+            finally:
+                self._is_at_it = False
 
     def _bring_back(self, model: str) -> None:
         if model in ANSWERS_LATER:
-            self._server.restart()
-            self._watch = StubWatch(self._server.pid)
-            self._watch.find_dead()
-            self._due.clear()
-        else:
+            self._restart()
+            return
+        self._settled_at = 0.0
+        try:
             self._server.control.reload(model, self._reload_timeout_s)
+        except ServerError:
+            if not self._has_ended():
+                raise
+            logger.warning("tritonserver has ended while model %s was loaded again: starting it anew", model)
+            self._restart()
+        else:
+            self._settled_at = time.monotonic() + SETTLE_S
+
+    def _has_ended(self) -> bool:
+        """Whether tritonserver ends within ``END_S``."""
+        deadline = time.monotonic() + END_S
+        while self._server.is_running():
+            if time.monotonic() > deadline or self._stopping.wait(CONFIRM_S):
+                return False
+        return not self._stopping.is_set()
+
+    def _has_started_again(self) -> bool:
+        """Starts a tritonserver again that has ended right after a model was loaded again; whether it has."""
+        if time.monotonic() >= self._settled_at or self._stopping.is_set():
+            return False
+        logger.warning("tritonserver has ended after a model was loaded again: starting it anew")
+        try:
+            self._restart()
+        except ServerError as error:
+            if not self._stopping.is_set():
+                logger.error("tritonserver could not be started again: %s", error)  # noqa: TRY400 - one line
+            return False
+        return True
+
+    def _restart(self) -> None:
+        try:
+            self._server.restart()
+        finally:
+            self._settled_at = 0.0  # not before: whoever waits for the end of the server would take it for ended
+        self._watch = StubWatch(self._server.pid)
+        self._watch.find_dead()
+        self._due.clear()

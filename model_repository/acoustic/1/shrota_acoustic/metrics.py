@@ -15,6 +15,7 @@ shrota_dropped_requests_total        counter   requests dropped: label ``reason`
 All carry the label ``model``, and those of batches ``engine``.
 """
 
+import ctypes
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -76,12 +77,11 @@ class TritonMetrics:
         self._lock = Lock()
         model = {"model": model_name}
         per_engine = {engine: {**model, "engine": engine} for engine in engines}
-        # a family must outlive its metrics
-        self._families: list[Any] = []
 
         def family(name: str, kind: Any, description: str) -> Any:
-            self._families.append(pb_utils.MetricFamily(name=name, description=description, kind=kind))
-            return self._families[-1]
+            made = pb_utils.MetricFamily(name=name, description=description, kind=kind)
+            _keep_for_ever(made)
+            return made
 
         audio = family("shrota_audio_seconds_total", kinds.COUNTER, "Seconds of audio answered")
         self._audio = audio.Metric(labels=model)
@@ -134,6 +134,16 @@ class TritonMetrics:
         """See :meth:`Metrics.pending`."""
         with self._writing():
             self._pending.set(seconds)
+
+
+def _keep_for_ever(family: object) -> None:
+    """Takes a reference to a family of metrics that is never given back.
+
+    Triton deletes metrics with their family, and where that happens at the end of the process, the stub of tritonserver
+    2.51 ends with a segmentation fault: the memory through which it would tell the server is gone by then. The server
+    keeps what was counted, for the next process.
+    """
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(family))
 
 
 def triton_metrics(pb_utils: Any, model_name: str, engines: tuple[str, ...]) -> Metrics:

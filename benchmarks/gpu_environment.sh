@@ -15,7 +15,7 @@ torch=$("$python" -c 'import importlib.util, pathlib; print(pathlib.Path(importl
 "$python" -m venv --clear --without-pip "$folder"
 site=$("$folder/bin/python3" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 "$python" -m pip install --quiet --no-index --no-deps --no-compile --no-cache-dir --target "$site" "$wheels"/*.whl
-printf '%s\n' "$root/client/src" "$root/export/src" "$root/server/src" "$torch" >"$site/shrota.pth"
+printf '%s\n' "$root/client/src" "$root/export/src" "$root/server/src" "$root/loadtest/src" "$torch" >"$site/shrota.pth"
 # ONNX Runtime looks for CUDA's libraries beside itself
 if [ -d "$torch/nvidia" ] && [ ! -e "$site/nvidia" ]; then ln -s "$torch/nvidia" "$site/nvidia"; fi
 echo "$folder/bin/python3"

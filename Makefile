@@ -18,7 +18,7 @@ PINS := constraints.txt client/pyproject.toml export/pyproject.toml server/pypro
 TYPED := client/src export/src server/src loadtest/src tests scripts benchmarks model_repository/acoustic/1/shrota_acoustic \
 	model_repository/ctc_decoder/1/shrota_decoder training/shrota_training
 
-.PHONY: help demo serve test lint format bench quality report export clean
+.PHONY: help demo serve test lint format bench quality report sweep export clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,6 +77,9 @@ ifeq ($(origin CHECKPOINT),file)
 else
 	@$(BIN)/shrota report $(CHECKPOINT)
 endif
+
+sweep: $(VENV)/.ready ## measure the bundled checkpoint with perf_analyzer over load and configuration (PERF_ANALYZER=... where it is not on the PATH)
+	@exec $(BIN)/python -m scripts.sweep --checkpoint $(CHECKPOINT) $(if $(PERF_ANALYZER),--perf-analyzer "$(PERF_ANALYZER)")
 
 clean: ## remove what the commands above have made
 	rm -rf $(VENV) .cache build .mypy_cache .ruff_cache .pytest_cache .hypothesis

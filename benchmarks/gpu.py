@@ -39,7 +39,6 @@ from benchmarks.gpu_triton import (
     run_perf_analyzer,
     run_threads,
     served,
-    short_reason,
 )
 from benchmarks.progress import say
 from scripts.command import run
@@ -48,6 +47,7 @@ from shrota_export.errors import ExportError, GateSettingError
 from shrota_export.gate import Subject, Thresholds, check, read_speech
 from shrota_export.precision.kinds import Precision
 from shrota_export.random_checkpoint import Shape
+from shrota_loadtest.errors import PerfAnalyzerError
 
 SAMPLES = ROOT / "samples" / "manifest.jsonl"
 MEASURE_S = 4.0
@@ -130,9 +130,9 @@ def triton_step(model: Model, mode: str, order: "Order", folder: Path, left_s: f
                 try:
                     loads.append(run_perf_analyzer(order.perf_analyzer, load, folder))
                     continue
-                except ExportError as error:
+                except PerfAnalyzerError as error:
                     say(f"  {error}; measured with threads instead")
-                    loads.append({**run_threads(load), "note": short_reason(error)})
+                    loads.append({**run_threads(load), "note": str(error)[-120:]})
                     continue
             loads.append(run_threads(load))
     shutil.rmtree(repository)

@@ -1,10 +1,6 @@
 """Load on one engine of the embedded Triton server, for :mod:`benchmarks.gpu`: perf_analyzer, or threads of our own."""
 
-import base64
-import csv
-import json
 import shutil
-import subprocess
 import threading
 import time
 from dataclasses import dataclass
@@ -15,17 +11,15 @@ import numpy as np
 
 from benchmarks.gpu_engines import batch_of, cuda_options
 from scripts.repository import EXPORTED, ROOT
-from shrota_export.configuration import configurations_to_change, read_configuration, write_configuration
+from shrota_client.configuration import write_configuration
+from shrota_export.configuration import configurations_to_change, read_configuration
 from shrota_export.errors import ExportError
 from shrota_export.paths import MODEL
+from shrota_loadtest.perf_analyzer import run as perf_analyzer
+from shrota_loadtest.perf_analyzer.data import write_input
 from shrota_server import TritonServer
 
 ENGINE = "acoustic_onnx"
-TRIALS = 4
-CSV = {"Inferences/Second": "utterances_per_second", "p50 latency": "p50_ms", "p99 latency": "p99_ms"}
-"""Columns of perf_analyzer's report; its latencies are in microseconds."""
-UNSTABLE = "Failed to obtain stable measurement"
-"""In what perf_analyzer says, where its windows differ too much; it may end with an exit code for that."""
 
 
 def make_repository(folder: Path, graph: Path, mode: str, vocabulary_size: int, instances: int) -> Path:
@@ -62,16 +56,6 @@ def check_provider(log: Path, device: str) -> None:
         raise ExportError(f"{ENGINE} does not run on the {device}: {why}")
 
 
-def write_input(path: Path, seconds: float) -> None:
-    """One utterance as perf_analyzer's ``--input-data``."""
-    audio, num_samples = batch_of(1, seconds)
-    tensors = {
-        "AUDIO": {"content": {"b64": base64.b64encode(audio.tobytes()).decode()}, "shape": [audio.size]},
-        "NUM_SAMPLES": {"content": {"b64": base64.b64encode(num_samples.tobytes()).decode()}, "shape": [1]},
-    }
-    path.write_text(json.dumps({"data": [tensors]}), encoding="utf-8")
-
-
 @dataclass(frozen=True)
 class Load:
     """A closed loop: so many requests of one utterance are under way all the time.
@@ -89,77 +73,28 @@ class Load:
     limit_s: float
 
 
-def perf_analyzer_command(program: str, load: Load, data: Path, report: Path) -> list[str]:
-    """``--shared-memory system``: the audio does not go through gRPC, which is not what is measured here."""
-    options = {
-        "-m": ENGINE,
-        "-u": load.url,
-        "-i": "grpc",
-        "--input-data": data,
-        "--concurrency-range": f"{load.concurrency}:{load.concurrency}",
-        "--measurement-interval": int(1000 * load.limit_s / (TRIALS + 1)),
-        "--max-trials": TRIALS,
-        "--stability-percentage": 25,
-        "--shared-memory": "system",
-        "--output-shared-memory-size": 2**20,
-        "-f": report,
-    }
-    return [program, *(str(word) for pair in options.items() for word in pair)]
-
-
 def run_perf_analyzer(program: str, load: Load, folder: Path) -> dict[str, Any]:
-    """The load by NVIDIA's program.
+    """The load by NVIDIA's program; audio in shared memory, as what gRPC adds is not what is measured here.
 
     Returns:
-        With ``unstable`` where its windows differ by more than the stability percentage.
+        With ``unstable`` where its windows differ too much.
 
     Raises:
-        ExportError: it failed, or its report lacks a number; the end of what it said.
+        PerfAnalyzerError: it failed, or its report lacks a number; the end of what it said.
     """
-    data, report = folder / "input.json", folder / f"report-{load.concurrency}.csv"
-    report.unlink(missing_ok=True)
-    write_input(data, load.seconds_of_audio)
-    command = perf_analyzer_command(program, load, data, report)
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=2 * load.limit_s + 30, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise ExportError(f"perf_analyzer: {error}") from error
-    said = " ".join((done.stdout + done.stderr).split())
-    unstable = UNSTABLE in said
-    if not report.is_file() or (done.returncode and not unstable):
-        raise ExportError(f"perf_analyzer ended with exit code {done.returncode}: {said[-300:]}")
+    data = folder / "input.json"
+    audio, _ = batch_of(1, load.seconds_of_audio)
+    write_input(data, [audio[0]], ENGINE)
+    wanted = perf_analyzer.Load(ENGINE, load.url, load.concurrency, load.limit_s, shared_memory="system")
+    done = perf_analyzer.run(program, wanted, data, folder)
     return {
         "by": "perf_analyzer",
         "concurrency": load.concurrency,
-        **read_report(report),
-        "unstable": unstable,
-        "exit_code": done.returncode,
+        "utterances_per_second": done.report.inferences_per_second,
+        "p50_ms": done.report.latency_ms[50],
+        "p99_ms": done.report.latency_ms[99],
+        "unstable": done.why_unstable is not None,
     }
-
-
-def short_reason(error: Exception) -> str:
-    """For the page: the first sentence of what went wrong that says it, else its end."""
-    text = " ".join(str(error).split())
-    return "perf_analyzer: its windows differed too much" if UNSTABLE in text else text[-120:]
-
-
-def read_report(path: Path) -> dict[str, float]:
-    """Throughput in utterances a second, latencies in milliseconds.
-
-    Raises:
-        ExportError: a column or its number is missing.
-    """
-    with path.open(encoding="utf-8", newline="") as file:
-        row = next(iter(csv.DictReader(file)), None)
-    if row is None:
-        raise ExportError("perf_analyzer's report has no row")
-    found = {}
-    for column, name in CSV.items():
-        try:
-            found[name] = float(row[column]) / (1000 if name.endswith("_ms") else 1)
-        except (KeyError, TypeError, ValueError):  # no such column; a row that ends before it; no number
-            raise ExportError(f"perf_analyzer's report has no number for {column!r}") from None
-    return found
 
 
 def run_threads(load: Load) -> dict[str, Any]:

@@ -6,6 +6,7 @@
     ├── AddressError           (ValueError)       a server address that is not one
     ├── AudioError             (ValueError)       audio that cannot be read or sent
     ├── CertificateError       (ValueError)       a TLS file that cannot be used
+    ├── ConfigurationError     (ValueError)       a model's config.pbtxt that is missing or none
     ├── ManifestError          (ValueError)       a manifest or a line of it that is not one
     ├── MissingPackageError    (ImportError)      a package that a command needs is not installed
     ├── OutputError            (OSError)          a result that cannot be written where it should be
@@ -33,6 +34,10 @@ class AudioError(ShrotaError, ValueError):
 
 class CertificateError(ShrotaError, ValueError):
     """A TLS file that cannot be used."""
+
+
+class ConfigurationError(ShrotaError, ValueError):
+    """A model's ``config.pbtxt`` that is missing or none."""
 
 
 class ManifestError(ShrotaError, ValueError):

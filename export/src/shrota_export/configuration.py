@@ -1,8 +1,11 @@
-"""The engines' ``config.pbtxt``: read and written through Triton's protobuf."""
+"""The engines' ``config.pbtxt``: what an export changes of them."""
 
 from pathlib import Path
 from typing import Any
 
+from shrota_client import configuration
+from shrota_client.configuration import write_configuration
+from shrota_client.errors import ConfigurationError
 from shrota_export.errors import RepositoryError
 
 ENGINES = ("acoustic_onnx", "acoustic_trt")
@@ -39,22 +42,7 @@ def read_configuration(path: Path) -> Any:
     Raises:
         RepositoryError: if it is missing or cannot be parsed.
     """
-    # slow to import, and only an export needs it
-    from google.protobuf import text_format  # noqa: PLC0415
-    from tritonclient.grpc import model_config_pb2  # noqa: PLC0415
-
-    config: Any = model_config_pb2.ModelConfig()
     try:
-        text_format.Parse(path.read_text(encoding="utf-8"), config)
-    except OSError as error:
-        raise RepositoryError(f"{path} cannot be read ({error.strerror}); restore it from the source") from error
-    except text_format.ParseError as error:
-        raise RepositoryError(f"{path} is no model configuration: {error}") from error
-    return config
-
-
-def write_configuration(config: Any) -> str:
-    """The text of a configuration, without the comments that it had."""
-    from google.protobuf import text_format  # noqa: PLC0415
-
-    return str(text_format.MessageToString(config))
+        return configuration.read_configuration(path)
+    except ConfigurationError as error:
+        raise RepositoryError(str(error)) from error

@@ -141,7 +141,8 @@ def _measure(
         checkpoint = str(scratch / like)
     found = find_checkpoint(checkpoint or "")
     from shrota_client.pages.host import describe_host  # noqa: PLC0415
-    from shrota_export.report.build import FORMAT, claim, measure_sections  # noqa: PLC0415 - PyTorch takes seconds
+    from shrota_client.pages.write import claim  # noqa: PLC0415
+    from shrota_export.report.build import FORMAT, measure_sections  # noqa: PLC0415 - PyTorch takes seconds
     from shrota_export.report.material import REPOSITORY, Material  # noqa: PLC0415
     from shrota_export.report.reasons import plain  # noqa: PLC0415
 

@@ -13,3 +13,7 @@ class WorkloadError(LoadTestError, ValueError):
 
 class PerfAnalyzerError(LoadTestError):
     """NVIDIA's perf_analyzer is missing, too old, or failed."""
+
+
+class SweepError(LoadTestError, ValueError):
+    """A sweep that cannot be made as it was asked for."""

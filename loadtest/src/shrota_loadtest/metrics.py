@@ -77,10 +77,14 @@ STEPS = ("queue", "compute_input", "compute_infer", "compute_output")
 
 
 def model_times(metrics_url: str, model: str) -> dict[str, float]:
-    """Counters of one model: ``requests``, and the seconds of ``queue`` and of each step of computing, in all."""
+    """Counters of one model: ``requests``, their ``rows``, and all seconds of ``queue`` and of each step of computing.
+
+    Triton adds up the seconds request by request, however many rows one has.
+    """
     found = read_metrics(metrics_url, f'model="{model}"')
     times = {step: found.get(f"nv_inference_{step}_duration_us", 0.0) / 1e6 for step in STEPS}
-    return {"requests": found.get("nv_inference_count", 0.0), **times}
+    counts = {"requests": "nv_inference_request_success", "rows": "nv_inference_count"}
+    return {**{name: found.get(metric, 0.0) for name, metric in counts.items()}, **times}
 
 
 def mean_times(grown: Mapping[str, float]) -> dict[str, float | None]:

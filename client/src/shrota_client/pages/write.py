@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import tempfile
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
@@ -14,6 +15,18 @@ from shrota_client.pages.page import Chapter, html_page, markdown_page
 from shrota_client.writing import writing
 
 JSON, HTML, MARKDOWN = "report.json", "index.html", "report.md"
+
+
+def claim(output: Path) -> None:
+    """Makes the folder and tries it, before minutes are spent on what goes there.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    with writing(output):
+        output.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output):
+            pass
 
 
 def write_pages(

@@ -1,7 +1,6 @@
 """Runs the sections and writes the report."""
 
 import json
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +13,6 @@ from shrota_client.pages.host import host_line
 from shrota_client.pages.load import QUIET, Load
 from shrota_client.pages.page import Chapter
 from shrota_client.pages.write import JSON, write_pages
-from shrota_client.writing import writing
 from shrota_export.engines import shared_arena
 from shrota_export.errors import ReportError
 from shrota_export.report.apart import release
@@ -28,18 +26,6 @@ PICTURES = frozenset({*SECTIONS, "activations"})
 """Names that a section's pictures may have."""
 TIMED = frozenset({"graph", "profile", "backends", "scaling"})
 """Sections that measure times."""
-
-
-def claim(output: Path) -> None:
-    """Makes the folder and tries it, before minutes are spent on what goes there.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    with writing(output):
-        output.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=output):
-            pass
 
 
 def measure_sections(material: Material, names: Sequence[str]) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from shrota_export.configuration import OUTPUT, read_configuration, write_configuration
+from shrota_client.configuration import write_configuration
+from shrota_export.configuration import OUTPUT, read_configuration
 from shrota_export.engines import Engine
 from shrota_export.errors import ReportError
 from shrota_export.gate.stages import triton_engine

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from shrota_client.configuration import write_configuration
 from shrota_client.gpu import Gpu, find_gpu
-from shrota_export.configuration import OUTPUT, read_configuration, write_configuration
+from shrota_export.configuration import OUTPUT, read_configuration
 from shrota_export.errors import PlanError, RepositoryError
 from shrota_export.frontend import Frontend
 from shrota_export.manifest import write_json

@@ -1,0 +1,42 @@
+"""``make sweep``: the bundled checkpoint under perf_analyzer, over load and over configuration, in at most ten minutes.
+
+What is missing is said in one line before anything is exported.
+"""
+
+import argparse
+from pathlib import Path
+
+from scripts.command import run
+from scripts.repository import ROOT, export, shrota
+from shrota_loadtest.perf_analyzer.program import find_program
+
+SWEEP = (
+    *("--model", "asr", "--also", "acoustic", "--also", "acoustic_onnx"),
+    *("--protocol", "grpc", "--protocol", "http", "--shared-memory", "none", "--shared-memory", "system"),
+    *("--concurrency", "1,4,16", "--request-rate", "4,8", "--batch", "4"),
+    *("--set", "acoustic.batch_budget_seconds=20", "--set", "acoustic_onnx.instances=2", "--rounds", "2"),
+    *("--seconds", "8", "--minutes", "7.5"),
+)
+"""What is asked of ``shrota sweep``. The export before it, and the last turn of a configuration once it has begun, take
+their time beside its minutes."""
+
+
+def main() -> None:
+    """Exports and sweeps."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--perf-analyzer", help="The program. [perf_analyzer on the PATH]")
+    parser.add_argument("--checkpoint", default=str(ROOT / "models" / "hindi-small"))
+    parser.add_argument("--repository", type=Path, default=ROOT / ".cache" / "sweep" / "model_repository")
+    parser.add_argument("--output", type=Path, default=Path("build/sweep"))
+    arguments = parser.parse_args()
+    program = find_program(arguments.perf_analyzer).path
+    export(arguments.checkpoint, arguments.repository)
+    shrota(
+        *("sweep", "--repository", str(arguments.repository), *SWEEP),
+        *("--manifest", str(ROOT / "samples" / "manifest.jsonl")),
+        *("--perf-analyzer", program, "--output", str(arguments.output)),
+    )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]
 import numpy as np
 import pytest
 
@@ -30,6 +30,7 @@ class Clock:
     now: float = 0.0
 
     def __call__(self) -> float:
+        """Now."""
         return self.now
 
 
@@ -42,13 +43,16 @@ class Sender:
         self.clock = clock
 
     def enter(self, step: int, phase: str) -> None:
+        """A phase begins."""
         self.recorder.enter(step, phase)
         self.report()
 
     def report(self) -> None:
+        """Sends what there is."""
         self.collector.add(self.name, msgpack.loads(msgpack.dumps(self.recorder.report())))
 
     def request(self, clip: int, planned: float, sent: float, ended: float, text: str | None = None) -> None:
+        """One request; without a text it fails."""
         self.clock.now = sent
         ticket = self.recorder.begin(clip, planned)
         self.clock.now = ended

@@ -17,6 +17,7 @@ from shrota_client import Client
 from shrota_client.errors import MissingPackageError
 from shrota_client.settings import Timeouts
 from shrota_loadtest.errors import LoadTestError
+from shrota_loadtest.metrics import read_metrics
 from shrota_loadtest.settings import Settings, known_schemes
 from shrota_loadtest.workload import make_clips
 
@@ -54,11 +55,13 @@ def serve(repository: Path, engines: Sequence[str]) -> Iterator[Server]:
 
 
 def check(settings: Settings) -> None:
-    """Before anything is started: there is speech, and the server transcribes it.
+    """Before anything is started: there is speech, the server transcribes it, and its metrics can be read.
 
     Raises:
         ShrotaError: one of them is not so; the text says which.
     """
+    if settings.metrics:
+        read_metrics(settings.metrics)
     shortest = min(
         make_clips(Path(settings.speech), settings.lengths, settings.clips, settings.seed),
         key=lambda clip: clip.seconds,

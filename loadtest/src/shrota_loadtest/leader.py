@@ -100,8 +100,8 @@ class Leader:
         self._open_since = self._clock()
         self._announce(1, MEASURE)
 
-    def finish(self, sleep: Callable[[float], object]) -> dict[str, Any] | None:
-        """The results; ends a step that is open. None if that has been done, or nothing was begun."""
+    def finish(self, users: int, sleep: Callable[[float], object]) -> dict[str, Any] | None:
+        """The results; ends a step that is open, with the number of its users. None if there is nothing to end."""
         if self._finished or not self._alone:
             return None
         self._finished = True
@@ -112,7 +112,7 @@ class Leader:
             limit_s = self._settings.request_timeout + GRACE_S
             while not self.collector.is_quiet(1) and self._clock() - drained_from_s < limit_s:
                 sleep(0.1)
-            stage = Stage(self._settings.quantum, 0.0, measured_s, name="as Locust was told")
+            stage = Stage(self._settings.load_of(max(1, users)), 0.0, measured_s, name="as Locust was told")
             self._judge(Done(1, stage, measured_s, self._clock() - drained_from_s, ended_early=False))
         return self._results()
 

@@ -66,10 +66,12 @@ def prepare(environment: Environment, **_: Any) -> None:
         _fail(environment, error)
         sys.exit(1)
     settings: Settings = environment.shrota.settings
+    if not environment.shrota.leads:
+        return  # a worker has all classes, and is told which it runs
     if not environment.parsed_options.user_classes and not environment.parsed_options.class_picker:
         scheme = next(iter(known_schemes(settings)), "grpc")
         environment.user_classes = [USERS[settings.kind, scheme]]
-    if settings.shape != NONE and environment.shrota.leads:
+    if settings.shape != NONE:
         environment.shape_class = _Led(environment.shrota)
         environment.shape_class.runner = environment.runner
 

@@ -6,8 +6,8 @@ Locust's own messages, which reach the same process too, so that there is one wa
 """
 
 import json
-import logging
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,6 @@ from shrota_loadtest.workload import Clip, make_clips
 PHASE, REPORT = "shrota_phase", "shrota_report"
 REPORT_S = 0.5
 """Seconds between two reports."""
-
-logger = logging.getLogger("shrota")
 
 
 class Session:
@@ -61,7 +59,7 @@ class Session:
         Raises:
             ShrotaError: there is no speech, or no server.
         """
-        self.settings = Settings.of(vars(self.environment.parsed_options))
+        self.settings = self._read_settings()
         self.clips = make_clips(
             Path(self.settings.speech), self.settings.lengths, self.settings.clips, self.settings.seed
         )
@@ -77,7 +75,7 @@ class Session:
         """Waits for what is on its way; the results, where it leads."""
         if self.leader is None:
             return None
-        results = self.leader.finish(gevent.sleep)
+        results = self.leader.finish(self.environment.runner.target_user_count, gevent.sleep)
         if results is not None and self.settings.results:
             Path(self.settings.results).write_text(json.dumps(results, ensure_ascii=False), encoding="utf-8")
         return results
@@ -107,6 +105,12 @@ class Session:
                 retry=Retry(attempts=1),
             )
         return self._clients[scheme]
+
+    def _read_settings(self) -> Settings:
+        """The options as they are now; the kind is that of the user classes that were picked, if they have one."""
+        settings = Settings.of(vars(self.environment.parsed_options))
+        kinds = {each.kind for each in self.environment.user_classes}
+        return replace(settings, kind=kinds.pop()) if self.leads and len(kinds) == 1 else settings
 
     def _request(self, scheme: str, number: int, planned: float) -> None:
         clip, text, error = self.clips[number], None, None

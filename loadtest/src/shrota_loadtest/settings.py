@@ -92,7 +92,7 @@ class Settings:
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
         """Adds an option for each setting; what only a command line can say is not on Locust's web page."""
         for field in fields(cls):
-            hidden = field.name in {"results", "output", "stages"}
+            hidden = field.name in {"shape", "stages", "results", "output"}
             extra: dict[str, Any] = {"include_in_web_ui": False} if hidden else {}
             parser.add_argument(
                 f"--{field.name.replace('_', '-')}",

@@ -8,6 +8,7 @@ from locust import User, task
 
 from shrota_loadtest.arrivals import arrival_times
 from shrota_loadtest.session import Session, now
+from shrota_loadtest.settings import CLOSED, OPEN, STREAMS
 
 
 class _Speaker(User):  # type: ignore[misc]
@@ -15,6 +16,7 @@ class _Speaker(User):  # type: ignore[misc]
 
     abstract = True
     scheme = "grpc"
+    kind = OPEN
 
     def on_start(self) -> None:
         """Begins."""
@@ -44,6 +46,7 @@ class _Closed(_Speaker):
     """Sends the next request when the last one has been answered, after a time to think."""
 
     abstract = True
+    kind = CLOSED
 
     @task  # type: ignore[untyped-decorator]
     def ask(self) -> None:
@@ -57,6 +60,7 @@ class _Stream(_Speaker):
     """A live speaker: each utterance is sent when it has been said, so audio comes as fast as people speak."""
 
     abstract = True
+    kind = STREAMS
 
     @task  # type: ignore[untyped-decorator]
     def speak(self) -> None:
@@ -102,11 +106,6 @@ class StreamHttp(_Stream):
 
 
 USERS = {
-    ("open", "grpc"): OpenGrpc,
-    ("open", "http"): OpenHttp,
-    ("closed", "grpc"): ClosedGrpc,
-    ("closed", "http"): ClosedHttp,
-    ("streams", "grpc"): StreamGrpc,
-    ("streams", "http"): StreamHttp,
+    (each.kind, each.scheme): each for each in (OpenGrpc, OpenHttp, ClosedGrpc, ClosedHttp, StreamGrpc, StreamHttp)
 }
 """User classes by kind and scheme."""

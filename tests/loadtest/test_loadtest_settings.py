@@ -80,7 +80,7 @@ def test_named_lengths_have_the_percentiles_of_their_sources() -> None:
 
     for name, least, most in (("news", 2.9, 12.6), ("audiobook", 2.3, 17.8)):
         drawn = LENGTHS[name].draw(20000, np.random.default_rng(0))
-        assert np.percentile(drawn, 5) == pytest.approx(least, rel=0.1)
-        assert np.percentile(drawn, 95) == pytest.approx(most, rel=0.1)
+        assert np.percentile(drawn, 5) == pytest.approx(least, rel=0.15)
+        assert np.percentile(drawn, 95) == pytest.approx(most, rel=0.15)
     meeting = LENGTHS["meeting"].draw(20000, np.random.default_rng(0))
     assert np.percentile(meeting, 99) == pytest.approx(12.3, rel=0.15)

@@ -75,7 +75,7 @@ class Leader:
         """
         if self._settings.metrics:
             Counters.read(self._settings.metrics)  # whoever named them wants them: not after minutes of load
-        self._alone = take_alone(self._clips, transcribe)
+        self._alone = take_alone(self._clips, transcribe, self._clock)
         seconds = sum(clip.seconds for clip in self._clips)
         taken = sum(each.latency_s for each in self._alone)
         logger.info("alone: %d utterances, %.0f s of audio in %.1f s", len(self._clips), seconds, taken)

@@ -8,8 +8,18 @@ import time
 import psutil
 import pytest
 
+from shrota_client.pages.load import Load
 from shrota_loadtest.errors import LoadTestError
-from shrota_loadtest.processes import MemoryWatch, Sample, find_process, memory_figures, read_memory
+from shrota_loadtest.processes import (
+    MemoryWatch,
+    Others,
+    Sample,
+    find_process,
+    memory_figures,
+    read_memory,
+    read_processor_s,
+)
+from shrota_testing.triton import wait_until
 
 MIB = 2**20
 HOLD = "import sys, time; held = bytearray(40 * 2**20); print('ready', flush=True); time.sleep(60)"
@@ -39,6 +49,19 @@ def test_a_watch_takes_samples_until_it_ends(holder: "subprocess.Popen[bytes]") 
     assert count >= 3
     assert all(sum(sample.bytes.values()) > 40 * MIB for sample in watch.samples)
     assert len(watch.samples) == count
+
+
+def test_what_the_server_and_we_used_is_not_that_of_others() -> None:
+    """Of 12 processor seconds in 5 s, 2 were ours, and the server's as many as it really uses."""
+    work = "import time; end = time.process_time() + 0.5\nwhile time.process_time() < end: pass\ntime.sleep(60)"
+    loads, moments = iter([Load(100.0, 10.0), Load(112.0, 12.0)]), iter([50.0, 55.0])
+    with subprocess.Popen([sys.executable, "-c", work]) as server:
+        with Others(lambda: server.pid, lambda: next(loads), lambda: next(moments)) as others:
+            assert wait_until(lambda: read_processor_s(psutil.Process(server.pid)) >= 0.5, 30)
+            used_s = read_processor_s(psutil.Process(server.pid))
+        server.kill()
+    seconds = 5 * (os.cpu_count() or 1)
+    assert others.share == pytest.approx((10 - used_s) / seconds, abs=0.2 / seconds)
 
 
 def test_a_process_that_is_not_there_is_one_line() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from shrota_loadtest import verdicts
 from shrota_loadtest.errors import LoadTestError
-from shrota_loadtest.pages.report import best_step, summary, write_report
+from shrota_loadtest.pages.report import about, best_step, summary, write_report
 from shrota_loadtest.running import highest_rate
 from shrota_loadtest.settings import Settings
 
@@ -151,6 +151,11 @@ def test_the_page_has_its_numbers_pictures_and_files(tmp_path: Path) -> None:
     with (tmp_path / "page" / "lengths.csv").open(encoding="utf-8") as file:
         assert [row["length"] for row in csv.DictReader(file)] == ["5-10 s"] * 3
     assert highest_rate(tmp_path / "page") == 4.0
+
+
+def test_the_page_warns_where_other_programs_ran() -> None:
+    assert about({**CONTENT, "others": 0.02})[2] == "Other programs took 2.0 % of the processors meanwhile."
+    assert "of its own the server carries more" in about({**CONTENT, "others": 0.3})[2]
 
 
 def test_a_rate_is_only_taken_from_a_search_that_found_one(tmp_path: Path) -> None:

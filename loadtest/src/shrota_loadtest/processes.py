@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import psutil
 
+from shrota_client.pages.load import Load
 from shrota_loadtest.errors import LoadTestError
 
 INSTANCE = re.compile(r"\w+_\d+_\d+")
@@ -56,6 +57,56 @@ def read_memory(server: psutil.Process) -> dict[str, int]:
         except psutil.Error:
             continue  # gone since
     return memory
+
+
+def read_processor_s(server: psutil.Process) -> float:
+    """Processor seconds of the server and of all processes under it, so far."""
+    spent = 0.0
+    try:
+        for process in [server, *server.children(recursive=True)]:
+            times = process.cpu_times()
+            spent += times.user + times.system
+    except psutil.Error:
+        return spent  # it ends
+    return spent
+
+
+class Others:
+    """What programs that are no part of the test take of the processors meanwhile, within a ``with`` statement.
+
+    Args:
+        find_pid: the server's process on this machine.
+        look: the machine's processor time.
+        clock: seconds.
+    """
+
+    def __init__(
+        self,
+        find_pid: Callable[[], int],
+        look: Callable[[], Load] = Load.now,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._find_pid = find_pid
+        self._look = look
+        self._clock = clock
+        self.share: float | None = None
+
+    def __enter__(self) -> Self:
+        self._load, self._since, self._server_s = self._look(), self._clock(), self._read()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        later = self._look()
+        ours_s = later.own_s + max(0.0, self._read() - self._server_s)
+        self.share = self._load.others(Load(later.all_s, ours_s), self._clock() - self._since)
+
+    def _read(self) -> float:
+        try:
+            return read_processor_s(psutil.Process(self._find_pid()))
+        except psutil.Error:
+            return 0.0
 
 
 def _name(process: psutil.Process) -> str:

@@ -18,7 +18,7 @@ from shrota_loadtest.errors import LoadTestError
 from shrota_loadtest.host import host
 from shrota_loadtest.launch import Server, check, run_locust, serve
 from shrota_loadtest.pages.report import summary, write_report
-from shrota_loadtest.processes import MemoryWatch, memory_figures
+from shrota_loadtest.processes import MemoryWatch, Others, memory_figures
 from shrota_loadtest.settings import OPEN, STAGES, Settings
 from shrota_loadtest.stages import Stage, stages_to_json
 
@@ -82,9 +82,9 @@ def measure(target: Target, settings: Settings, output: Path, processes: int, co
         ShrotaError: there is no server, no speech, or no place for the page.
     """
     check_output(output)
-    with reach(target, settings) as (reached, _, line):
+    with reach(target, settings) as (reached, server, line):
         check(reached)
-        results = run_locust(reached, processes)
+        results = _run(reached, server, processes)
     checks = [verdicts.transcripts_check(results["steps"])]
     return finish(results, checks, output, command, line)
 
@@ -141,6 +141,15 @@ def _staged(settings: Settings, stages: Sequence[Stage]) -> Settings:
     return replace(settings, kind=OPEN, shape=STAGES, stages=stages_to_json(stages))
 
 
+def _run(settings: Settings, server: Server | None, processes: int) -> dict[str, Any]:
+    """Runs Locust; where the server was started here, also what other programs took of the processors meanwhile."""
+    if server is None:
+        return run_locust(settings, processes)
+    with Others(server.find_pid) as others:
+        results = run_locust(settings, processes)
+    return {**results, "others": others.share}
+
+
 def _watched(target: Target, settings: Settings, output: Path, processes: int, step: int) -> tuple[dict[str, Any], str]:
     """Runs the stages while the server's memory is read; figures of the memory are those of one step."""
     check_output(output)
@@ -150,7 +159,7 @@ def _watched(target: Target, settings: Settings, output: Path, processes: int, s
             raise ParameterError("name the process id of tritonserver on this machine with --pid, or use --repository")
         find_pid = server.find_pid if server is not None else lambda: target.pid or 0
         with MemoryWatch(find_pid) as watch:
-            results = run_locust(reached, processes)
+            results = _run(reached, server, processes)
     if len(results["steps"]) < step:
         raise LoadTestError("the load test was stopped before its end")
     measured = results["steps"][step - 1]

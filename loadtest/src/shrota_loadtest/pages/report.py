@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from shrota_client.pages.blocks import Block, Paragraph, Picture, Table, number
+from shrota_client.pages.blocks import Block, Paragraph, Picture, Table, number, percent
 from shrota_client.pages.host import host_line
+from shrota_client.pages.load import QUIET
 from shrota_client.pages.page import Chapter
 from shrota_client.pages.write import write_pages
 from shrota_client.writing import writing
@@ -54,10 +55,13 @@ def best_step(content: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def about(content: Mapping[str, Any]) -> list[str]:
-    """Machine, date, command, where the server is."""
+    """Machine, date, command, where the server is, what else ran."""
+    others = content.get("others")
+    warning = "" if others is None or others <= QUIET else ": with a machine of its own the server carries more"
     return [
         f"Measured on {host_line(content['host'])}.",
         *([content["server"]] if content.get("server") else []),
+        *([] if others is None else [f"Other programs took {percent(others)} of the processors meanwhile{warning}."]),
         f"Made by: {content['command']}",
     ]
 

@@ -79,7 +79,6 @@ class Leader:
         seconds = sum(clip.seconds for clip in self._clips)
         taken = sum(each.latency_s for each in self._alone)
         logger.info("alone: %d utterances, %.0f s of audio in %.1f s", len(self._clips), seconds, taken)
-        self._began_s = self._clock()
 
     def tick(self) -> int | None:
         """The number of Locust's users from now on; None at the end. The first call plans the stages."""

@@ -19,10 +19,13 @@ def draw_latency(steps: Sequence[Mapping[str, Any]], unit: str, bound_s: float, 
     axes.axhline(bound_s, color="#4d4d4d", linestyle="--", linewidth=1, label=f"bound, {bound_s:g} s for p95")
     _mark(axes, best, unit)
     axes.set_yscale("log")
+    for axis_part in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        axis_part("{x:g}")
+    axes.tick_params(which="minor", labelsize=7)
     axes.set_xlabel(f"load, {unit}", fontsize=8)
     axes.set_ylabel("latency, s", fontsize=8)
     style(axes, title="Latency over load", grid="both")
-    axes.legend(fontsize=8, frameon=False)
+    figure.legend(fontsize=8, frameon=False, loc="outside right upper")
     return figure
 
 
@@ -41,7 +44,7 @@ def draw_throughput(steps: Sequence[Mapping[str, Any]], unit: str, best: float |
     axes.set_xlabel(f"load, {unit}", fontsize=8)
     axes.set_ylabel("seconds of audio a second", fontsize=8)
     style(axes, title="Throughput over load", grid="both")
-    axes.legend(fontsize=8, frameon=False)
+    figure.legend(fontsize=8, frameon=False, loc="outside right upper")
     return figure
 
 
@@ -60,7 +63,7 @@ def draw_lengths(step: Mapping[str, Any], alone: Sequence[Mapping[str, Any]], un
     axes.set_xticks(range(len(names)), [f"{each['bucket']}\n{each['requests']} requests" for each in step["buckets"]])
     axes.set_ylabel("latency, s", fontsize=8)
     style(axes, title=f"Latency by length of the utterance, at {step['load']:g} {unit}")
-    axes.legend(fontsize=8, frameon=False)
+    figure.legend(fontsize=8, frameon=False, loc="outside right upper")
     return figure
 
 
@@ -78,7 +81,7 @@ def draw_memory(memory: Mapping[str, Any], measured_s: float) -> Any:
     axes.set_xlabel("minutes", fontsize=8)
     axes.set_ylabel("memory, MiB", fontsize=8)
     style(axes, title="Memory of the server's processes", grid="both")
-    axes.legend(fontsize=8, frameon=False)
+    figure.legend(fontsize=8, frameon=False, loc="outside right upper")
     return figure
 
 

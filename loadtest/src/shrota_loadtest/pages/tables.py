@@ -15,8 +15,10 @@ SERVER_STEPS = (
 
 
 def seconds(value: float | None) -> str:
-    """A time, with its unit."""
-    return "-" if value is None else f"{number(value)} s"
+    """A time, with its unit: milliseconds below one second."""
+    if value is None:
+        return "-"
+    return f"{number(value)} s" if value >= 1 else f"{number(1000 * value)} ms"
 
 
 def steps_table(steps: Sequence[Mapping[str, Any]], unit: str) -> Table:

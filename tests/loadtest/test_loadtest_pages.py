@@ -24,6 +24,7 @@ def spread(scale: float) -> dict[str, float]:
 def times(requests: int, queue_s: float, compute_s: float) -> dict[str, float]:
     return {
         "requests": float(requests),
+        "total": queue_s + compute_s,
         "queue": queue_s,
         "compute_input": 0.0,
         "compute_infer": compute_s,
@@ -132,9 +133,9 @@ def test_the_page_has_its_numbers_pictures_and_files(tmp_path: Path) -> None:
     text = (tmp_path / "page" / "report.md").read_text(encoding="utf-8")
     for part in (
         "576 hours of audio a day",
-        "| 2 | 4 | 4 / 4 | 24 | 0.4 s | 0.72 s | 0.8 s | 1.2 s | 1.6 s | 0.0667 | 0.133 | 80 in 20 s | yes |",
+        "| 2 | 4 | 4 / 4 | 24 | 400 ms | 720 ms | 800 ms | 1.2 s | 1.6 s | 0.0667 | 0.133 | 80 in 20 s | yes |",
         "100 in 20 s, cut short | p95 latency 4.00 s, over 1 s |",
-        "| 4 requests/s | acoustic_onnx | 20 | 0.002 s | 0 s | 0.2 s | 0 s | 3.5 | 7.0 % |",
+        "| 4 requests/s | acoustic_onnx | 20 | 202 ms | 2 ms | 0 ms | 200 ms | 0 ms | 3.5 | 7.0 % |",
         "| 4 requests/s | 80 | 0 | 0.0 % | 5.0 % | 5.0 % |",
         "No request failed.",
         "Made by: shrota loadtest search",
@@ -156,6 +157,18 @@ def test_the_page_has_its_numbers_pictures_and_files(tmp_path: Path) -> None:
 def test_the_page_warns_where_other_programs_ran() -> None:
     assert about({**CONTENT, "others": 0.02})[2] == "Other programs took 2.0 % of the processors meanwhile."
     assert "of its own the server carries more" in about({**CONTENT, "others": 0.3})[2]
+
+
+def test_a_soak_and_an_overload_say_what_became_of_their_requests() -> None:
+    soak = {**CONTENT, "test": "soak", "steps": [step(1, 2.0, 0.2, measured_s=1200.0)]}
+    line = (
+        "20 minutes of it: at 2 requests/s 40 of 40 requests were answered, 12 seconds of audio a second, p50 latency "
+        "200 ms, p95 400 ms; 0 were refused by the server, 0 given up by the client, 0 failed otherwise."
+    )
+    assert summary(soak) == [line]
+    lines = summary({**overloaded(), "test": "overload"})
+    assert [line.split(":")[0] for line in lines] == ["Before", "Overload", "From 10 s later on"]
+    assert "500 were refused by the server, 0 given up by the client, 0 failed otherwise" in lines[1]
 
 
 def test_a_rate_is_only_taken_from_a_search_that_found_one(tmp_path: Path) -> None:

@@ -25,10 +25,16 @@ OPTIONS = (
     click.option("--clips", default=48, show_default=True, help="Utterances that are cut from the speech."),
     click.option("--seed", default=0, show_default=True, help="Of utterances and arrivals."),
     click.option("--bound", default=1.0, show_default=True, metavar="SECONDS", help="That 95 % of the latencies keep."),
-    click.option("--timeout", "request_timeout", default=60.0, show_default=True, metavar="SECONDS",
-                 help="After which a request is given up."),
     click.option("--rate-per-user", default=0.1, show_default=True, help="Arrivals a second of one of Locust's users."),
     click.option("--processes", type=click.IntRange(min=1), default=1, show_default=True, help="That send."),
+)  # fmt: skip
+TIMEOUT = (
+    click.option("--timeout", "request_timeout", default=60.0, show_default=True, metavar="SECONDS",
+                 help="After which a request is given up."),
+)  # fmt: skip
+SHORT_TIMEOUT = (
+    click.option("--timeout", "request_timeout", default=10.0, show_default=True, metavar="SECONDS",
+                 help="After which a request is given up; more than 10 leave the server work."),
 )  # fmt: skip
 KIND = (
     click.option("--kind", type=click.Choice(["open", "closed", "streams"]), default="open", show_default=True,
@@ -68,7 +74,7 @@ def loadtest() -> None:
 
 
 @loadtest.command()
-@_options(OPTIONS, KIND)
+@_options(OPTIONS, TIMEOUT, KIND)
 @click.option("--start", default=0.0, help="First load. [half of what the server does one by one]")
 @click.option("--precision", type=POSITIVE, default=0.1, show_default=True, help="Share by which it may miss.")
 @click.option("--minutes", default=0.0, show_default=True, help="Begins no step after so many minutes; 0: no limit.")
@@ -83,7 +89,7 @@ def search(*, start: float, precision: float, minutes: float, output: Path, **op
 
 
 @loadtest.command()
-@_options(OPTIONS, KIND)
+@_options(OPTIONS, TIMEOUT, KIND)
 @click.option("--loads", metavar="A,B,C", help="Requests a second, users or streams.")
 @click.option("--ramp", metavar="FROM:TO:COUNT", help="The same as so many loads in equal steps.")
 @_output("build/loadtest")
@@ -98,7 +104,7 @@ def steps(*, loads: str | None, ramp: str | None, output: Path, **options: Any) 
 
 
 @loadtest.command()
-@_options(OPTIONS, RATE)
+@_options(OPTIONS, TIMEOUT, RATE)
 @click.option("--minutes", type=POSITIVE, default=20.0, show_default=True, help="That are measured.")
 @click.option("--share", type=POSITIVE, default=0.7, show_default=True, help="Of the highest rate.")
 @click.option("--warm-up", default=60.0, show_default=True, help="Seconds of the load before memory counts.")
@@ -126,7 +132,7 @@ def soak(
 
 
 @loadtest.command()
-@_options(OPTIONS, RATE)
+@_options(OPTIONS, SHORT_TIMEOUT, RATE)
 @click.option("--times", type=POSITIVE, default=3.0, show_default=True, help="The highest rate.")
 @click.option("--seconds", type=POSITIVE, default=60.0, show_default=True, help="Of the overload.")
 @_output("build/overload")

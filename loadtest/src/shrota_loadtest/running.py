@@ -107,7 +107,7 @@ def soak(
     """
     stages = [Stage(rate, warm_up_s, seconds, name="soak")]
     results, line = _watched(target, _staged(settings, stages), output, processes, step=1)
-    return finish(results, verdicts.soak_checks(results), output, command, line)
+    return finish({**results, "test": "soak"}, verdicts.soak_checks(results), output, command, line)
 
 
 def overload(
@@ -134,7 +134,7 @@ def overload(
     ]
     results, line = _watched(target, _staged(settings, stages), output, processes, step=2)
     checks = verdicts.overload_checks(results, rate, settings.request_timeout, settings.bound)
-    return finish(results, checks, output, command, line)
+    return finish({**results, "test": "overload"}, checks, output, command, line)
 
 
 def _staged(settings: Settings, stages: Sequence[Stage]) -> Settings:

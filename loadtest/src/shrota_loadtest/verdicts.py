@@ -11,6 +11,8 @@ MOST_GROWTH = 0.02
 """Of the memory of a process during a soak."""
 REFUSED = re.compile(r"^(QueueFullError|RequestTimeoutError: the request waited too long in the queue)")
 """Errors of our client for what the server refused as UNAVAILABLE because it had too much to do."""
+GIVEN_UP = re.compile(r"^RequestTimeoutError: no answer from")
+"""What the client gave up itself at its time-out, before the server had said anything."""
 LATE_S = 1.0
 """How much after its time-out a refusal may come."""
 LEAST_SHARE = 0.5
@@ -71,6 +73,13 @@ def soak_checks(results: Mapping[str, Any]) -> list[Check]:
     ]
 
 
+def outcomes(errors: Mapping[str, int]) -> tuple[int, int, int]:
+    """Of requests that failed, by kind: how many the server refused, the client gave up, and failed otherwise."""
+    refused = sum(count for kind, count in errors.items() if REFUSED.match(kind))
+    given_up = sum(count for kind, count in errors.items() if GIVEN_UP.match(kind))
+    return refused, given_up, sum(errors.values()) - refused - given_up
+
+
 def overload_checks(results: Mapping[str, Any], highest: float, timeout_s: float, bound_s: float) -> list[Check]:
     """The server answers on, refuses the rest in time, and serves normally afterwards.
 
@@ -81,8 +90,7 @@ def overload_checks(results: Mapping[str, Any], highest: float, timeout_s: float
         bound_s: of the latency before and after.
     """
     _, overload, after = results["steps"]
-    refused = sum(count for kind, count in overload["errors"].items() if REFUSED.match(kind))
-    others = sum(overload["errors"].values()) - refused
+    refused, given_up, others = outcomes(overload["errors"])
     longest = overload["failed_latency_s"]["max"]
     late = after["latency_s"]["p95"]
     checks = [
@@ -93,8 +101,9 @@ def overload_checks(results: Mapping[str, Any], highest: float, timeout_s: float
         ),
         Check(
             "what it cannot do it refuses as UNAVAILABLE",
-            others == 0 and overload["unanswered"] == 0,
-            f"{refused} refused, {others} failed otherwise, {overload['unanswered']} without an end",
+            given_up + others + overload["unanswered"] == 0,
+            f"{refused} refused, {given_up} given up by the client at its time-out, {others} failed otherwise, "
+            f"{overload['unanswered']} without an end",
         ),
         Check(
             "a refusal comes within the time-out",

@@ -16,6 +16,7 @@ from shrota_client.writing import writing
 from shrota_loadtest.host import host
 from shrota_loadtest.pages import plots, tables
 from shrota_loadtest.settings import CLOSED, OPEN, SEARCH
+from shrota_loadtest.verdicts import outcomes
 
 TITLE = "Load test"
 PICTURES = {"latency", "throughput", "lengths", "memory"}
@@ -67,7 +68,28 @@ def about(content: Mapping[str, Any]) -> list[str]:
 
 
 def summary(content: Mapping[str, Any]) -> list[str]:
-    """What the server carries, in words."""
+    """What a load test shows, in words."""
+    if content.get("test") == "soak":
+        return [f"{content['steps'][0]['measured_s'] / 60:.0f} minutes of it: {_of(content['steps'][0])}"]
+    if content.get("test") == "overload":
+        before, overload, after = content["steps"]
+        return [f"Before: {_of(before)}", f"Overload: {_of(overload)}", f"From 10 s later on: {_of(after)}"]
+    return _carried(content)
+
+
+def _of(step: Mapping[str, Any]) -> str:
+    """One load in a line."""
+    refused, given_up, others = outcomes(step["errors"])
+    return (
+        f"at {step['load']:g} requests/s {step['answered']} of {step['requests']} requests were answered, "
+        f"{number(step['audio_seconds_per_second'])} seconds of audio a second, p50 latency "
+        f"{tables.seconds(step['latency_s']['p50'])}, p95 {tables.seconds(step['latency_s']['p95'])}; {refused} were "
+        f"refused by the server, {given_up} given up by the client, {others} failed otherwise."
+    )
+
+
+def _carried(content: Mapping[str, Any]) -> list[str]:
+    """The highest load that was carried, in words."""
     bound, unit, best = content["settings"]["bound"], content["unit"], best_step(content)
     if best is None:
         lines = [f"No load that was tried was carried: p95 latency of at most {bound:g} s, and no request fails."]
@@ -96,7 +118,7 @@ def summary(content: Mapping[str, Any]) -> list[str]:
 def chapters(content: Mapping[str, Any]) -> list[Chapter]:
     """All chapters; from JSON alone."""
     made = [
-        Chapter("summary", "What it carries", _summary_blocks(content)),
+        Chapter("summary", "What it shows" if content.get("test") else "What it carries", _summary_blocks(content)),
         Chapter("load", "Latency and throughput over load", _load_blocks(content)),
         Chapter("lengths", "By length of the utterance", _length_blocks(content)),
         Chapter("transcripts", "Transcripts and errors", _transcript_blocks(content)),

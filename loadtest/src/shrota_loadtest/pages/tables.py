@@ -7,6 +7,7 @@ from shrota_client.pages.blocks import Table, number, percent
 
 MIB = 2**20
 SERVER_STEPS = (
+    ("total", "in all"),
     ("queue", "queue"),
     ("compute_input", "input"),
     ("compute_infer", "compute"),
@@ -96,9 +97,10 @@ def server_table(steps: Sequence[Mapping[str, Any]], unit: str) -> Table | None:
     return Table(
         head,
         rows,
-        "Mean seconds a request of each model, by Triton's metrics in the measured time. Requests of acoustic wait in "
-        "its own scheduler, which is part of its compute; an engine's request is a batch of it. Rows: mean windows in "
-        "an engine batch; padding: share of what the engine was given; dropped: requests that the scheduler dropped",
+        "Mean time a request of each model, by Triton's metrics in the measured time; an engine's are windows. "
+        "acoustic is left by a request at once and answers it later: what of asr's time is in no other model, requests "
+        "wait in acoustic's scheduler. Rows: mean windows in an engine batch; padding: share of what the engine was "
+        "given; dropped: requests that the scheduler dropped",
     )
 
 

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import gevent
-import grpc.experimental.gevent as grpc_gevent  # type: ignore[import-untyped]
 from locust import LoadTestShape, events
 from locust.env import Environment
 
 from shrota_client.errors import ShrotaError
-from shrota_loadtest.session import Session
+from shrota_loadtest.session import Session, use_gevent
 from shrota_loadtest.settings import NONE, Settings, known_schemes
 from shrota_loadtest.users import USERS, ClosedGrpc, ClosedHttp, OpenGrpc, OpenHttp, StreamGrpc, StreamHttp
 
@@ -57,7 +56,7 @@ def add_options(parser: Any) -> None:
 @events.init.add_listener  # type: ignore[untyped-decorator]
 def prepare(environment: Environment, **_: Any) -> None:
     """Before any test, in each process: after Locust has forked, and before there is a channel of gRPC."""
-    grpc_gevent.init_gevent()
+    use_gevent()
     _say_what_happens(environment)
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # more connections than it keeps are no news
     try:

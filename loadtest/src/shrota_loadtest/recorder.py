@@ -16,7 +16,7 @@ MOST_KINDS = 50
 OTHER_KINDS = "other errors, see the first ones"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Ticket:
     """A request on its way; times are seconds of the recorder's clock.
 
@@ -25,7 +25,7 @@ class Ticket:
         step: of the load test, when it arrived.
         is_measured: whether it arrived within the measured time.
         planned: when it should have been sent.
-        sent: when it was.
+        sent: when it was; who waits for a free connection first moves it.
     """
 
     clip: int

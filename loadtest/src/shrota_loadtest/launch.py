@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -103,18 +104,18 @@ def run_locust(settings: Settings, processes: int) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _running(command: Sequence[str]) -> Iterator["subprocess.Popen[bytes]"]:
-    """A process that does not outlive us."""
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL)  # noqa: S603 - ourselves
+    """A process that does not outlive us, and neither do its workers: Locust's would look for their master a minute."""
+    # of a group of its own: Ctrl-C in the terminal is ours to handle
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)  # noqa: S603 - ourselves
     try:
         yield process
     finally:
-        if process.poll() is None:
-            process.terminate()
-            try:
-                process.wait(END_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(END_S)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _free_port() -> int:

@@ -19,6 +19,9 @@ INSTANCE = re.compile(r"\w+_\d+_\d+")
 EDGE_SHARE = 0.1
 """Of the measured time: what is told of its start and end is the median of so much at either end."""
 
+LEAST_EDGE_S = 2.0
+"""Or so many seconds, of a short one."""
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -155,7 +158,7 @@ def memory_figures(samples: Sequence[Sample], began: float, ended: float) -> dic
     Raises:
         LoadTestError: no sample lies at one of its ends.
     """
-    edge_s = EDGE_SHARE * (ended - began)
+    edge_s = max(LEAST_EDGE_S, EDGE_SHARE * (ended - began))
     first = [sample for sample in samples if began <= sample.at <= began + edge_s and sample.bytes]
     last = [sample for sample in samples if ended - edge_s <= sample.at <= ended and sample.bytes]
     if not first or not last:

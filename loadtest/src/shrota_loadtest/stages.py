@@ -13,6 +13,9 @@ from shrota_loadtest.search import Search
 IDLE, SETTLE, MEASURE, DRAIN = "idle", "settle", "measure", "drain"
 """Phases of a stage: the load has begun and is not counted yet; what arrives is counted; nothing arrives any more."""
 
+AGAIN, AGAIN_TIMES = "again", 3.0
+"""Name of the stage that measures what a search found once more, and how much longer it is."""
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -65,7 +68,7 @@ class Given:
 
 @dataclass
 class Found:
-    """Stages of a search.
+    """Stages of a search; what it finds is measured once more, for longer, and must be carried again.
 
     Attributes:
         search: for the load.
@@ -80,21 +83,26 @@ class Found:
     rate_of_load: float = 1.0
     least_requests: float = 40.0
     seconds_left: Callable[[], float] = field(default=lambda: float("inf"))
+    _confirmed: float | None = None
 
     def next(self) -> Stage | None:
         """See :meth:`Programme.next`."""
-        load = self.search.next()
+        load, name, times = self.search.next(), self.stage.name, 1.0
         if load is None:
+            load, name, times = self.search.best, AGAIN, AGAIN_TIMES
+        if load is None or load == self._confirmed:
             return None
         wanted_s = self.least_requests / (load * self.rate_of_load)
-        measure_s = min(max(self.stage.measure_s, wanted_s), 4 * self.stage.measure_s)
+        measure_s = times * min(max(self.stage.measure_s, wanted_s), 4 * self.stage.measure_s)
         if self.stage.settle_s + measure_s > self.seconds_left():
             return None
-        return Stage(load, self.stage.settle_s, measure_s, None, self.stage.name)
+        return Stage(load, self.stage.settle_s, measure_s, None, name)
 
     def tell(self, stage: Stage, good: bool) -> None:
         """See :meth:`Programme.tell`."""
         self.search.tell(stage.load, good)
+        if good and stage.name == AGAIN:
+            self._confirmed = stage.load
 
 
 def stages_to_json(stages: Sequence[Stage]) -> str:

@@ -12,7 +12,7 @@ def draw_latency(steps: Sequence[Mapping[str, Any]], unit: str, bound_s: float, 
     """Latency percentiles over the load, with the bound and the highest load that was carried."""
     figure = new_figure()
     axes = figure.subplots()
-    ordered = sorted(steps, key=lambda step: step["load"])
+    ordered = _by_load(steps)
     for index, name in enumerate(("p50", "p90", "p95", "p99")):
         points = [(step["load"], step["latency_s"][name]) for step in ordered if step["latency_s"][name] is not None]
         axes.plot(*zip(*points, strict=True), "o-", color=colour(index), label=name) if points else None
@@ -33,7 +33,7 @@ def draw_throughput(steps: Sequence[Mapping[str, Any]], unit: str, best: float |
     """Seconds of audio that arrived and that were answered a second, over the load."""
     figure = new_figure()
     axes = figure.subplots()
-    ordered = sorted(steps, key=lambda step: step["load"])
+    ordered = _by_load(steps)
     loads = [step["load"] for step in ordered]
     arriving = [step["arriving_audio_seconds_per_second"] for step in ordered]
     axes.plot(loads, arriving, "--", color="#8a8a8a", label="arrived")
@@ -83,6 +83,12 @@ def draw_memory(memory: Mapping[str, Any], measured_s: float) -> Any:
     style(axes, title="Memory of the server's processes", grid="both")
     figure.legend(fontsize=8, frameon=False, loc="outside right upper")
     return figure
+
+
+def _by_load(steps: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """In the order of their loads; of one that was measured again, the longest."""
+    found = {step["load"]: step for step in sorted(steps, key=lambda step: float(step["measured_s"]))}
+    return [found[load] for load in sorted(found)]
 
 
 def _mark(axes: Any, best: float | None, unit: str) -> None:

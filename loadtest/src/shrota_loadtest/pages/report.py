@@ -48,11 +48,11 @@ def write_report(results: Mapping[str, Any], output: Path) -> list[Path]:
 
 
 def best_step(content: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The step of the highest load that was carried; None where none was."""
+    """The step of the highest load that was carried, the longest of it; None where none was."""
     found = [step for step in content["steps"] if step["good"]]
     if content["best"] is not None:
         found = [step for step in found if step["load"] == content["best"]]
-    return max(found, key=lambda step: float(step["load"]), default=None)
+    return max(found, key=lambda step: (float(step["load"]), float(step["measured_s"])), default=None)
 
 
 def about(content: Mapping[str, Any]) -> list[str]:
@@ -97,7 +97,8 @@ def _carried(content: Mapping[str, Any]) -> list[str]:
         audio = best["audio_seconds_per_second"]
         carries = (
             f"At a p95 latency of at most {bound:g} s this server carries {best['load']:g} {unit} "
-            f"({best['requests']} requests in {best['measured_s']:.0f} s, p95 {number(best['latency_s']['p95'])} s): "
+            f"(measured: {best['requests']} requests in {best['measured_s']:.0f} s, "
+            f"p95 {number(best['latency_s']['p95'])} s): "
             f"{number(audio)} seconds of audio a second, that is {number(audio)} live streams, or {number(24 * audio)} "
             "hours of audio a day."
         )

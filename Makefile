@@ -80,6 +80,12 @@ endif
 
 sweep: $(VENV)/.ready ## measure the bundled checkpoint with perf_analyzer over load and configuration (PERF_ANALYZER=... where it is not on the PATH)
 	@exec $(BIN)/python -m scripts.sweep --checkpoint $(CHECKPOINT) $(if $(PERF_ANALYZER),--perf-analyzer "$(PERF_ANALYZER)")
+# what one server carries: CHECKPOINT is exported into a repository of their own and served for the time of the test
+loadtest: $(VENV)/.ready ## search for the highest rate of requests at a p95 latency of 1 s, within 5 minutes
+
+soak: $(VENV)/.ready ## 20 minutes at 70 % of the rate that `make loadtest` found: errors, transcripts, memory
+
+overload: $(VENV)/.ready ## a minute at three times that rate: what is refused, and how the server is afterwards
 
 clean: ## remove what the commands above have made
 	rm -rf $(VENV) .cache build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -94,7 +94,7 @@ def _serve_grpc(fake: FakeTriton, tls: TlsFiles | None, port: int) -> Iterator[i
         return content
 
     handlers = {"ModelInfer": grpc.unary_unary_rpc_method_handler(infer)}
-    with ThreadPoolExecutor(16) as executor:
+    with ThreadPoolExecutor(64) as executor:
         server = grpc.server(executor, options=[("grpc.max_receive_message_length", -1), ("grpc.so_reuseport", 0)])
         server.add_generic_rpc_handlers(
             [grpc.method_handlers_generic_handler("inference.GRPCInferenceService", handlers)]

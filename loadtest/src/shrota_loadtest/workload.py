@@ -11,7 +11,7 @@ from shrota_client.audio import read_audio
 from shrota_client.manifest import read_manifest
 from shrota_client.samples import SAMPLE_RATE
 from shrota_loadtest.errors import WorkloadError
-from shrota_loadtest.lengths import LogNormal
+from shrota_loadtest.lengths import LogNormal, parse_lengths
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,3 +67,21 @@ def cut_clips(speech: Sequence[Clip], lengths: LogNormal, count: int, seed: int 
         samples = np.take(source.samples, np.arange(start, start + size), mode="wrap")
         clips.append(Clip(f"{source.name} from {start / SAMPLE_RATE:.2f} s, {seconds:.2f} s", samples, None))
     return clips
+
+
+def make_clips(speech: Path, lengths: str, count: int, seed: int = 0) -> list[Clip]:
+    """The workload that the options describe.
+
+    Args:
+        speech: a manifest.
+        lengths: as :func:`~shrota_loadtest.lengths.parse_lengths` takes them.
+        count: of pieces; utterances as they are all count.
+        seed: of the pieces.
+
+    Raises:
+        ManifestError, AudioError: the speech cannot be read.
+        WorkloadError: there is none, or the lengths are none.
+    """
+    distribution = parse_lengths(lengths)
+    clips = read_clips(speech)
+    return clips if distribution is None else cut_clips(clips, distribution, count, seed)

@@ -1,0 +1,47 @@
+"""What Triton counted between two moments of a load test."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from shrota_loadtest.metrics import Batching, growth, mean_times, model_times, plain, read_metrics
+
+MODELS = ("asr", "acoustic", "acoustic_onnx", "acoustic_trt", "ctc_decoder")
+TOTAL = "total"
+"""Seconds from a request's arrival at a model to its answer."""
+
+
+@dataclass(frozen=True)
+class Counters:
+    """The counters at one moment."""
+
+    all: dict[str, float]
+    models: dict[str, dict[str, float]]
+
+    @classmethod
+    def read(cls, metrics_url: str) -> "Counters":
+        """Now.
+
+        Raises:
+            LoadTestError: the page cannot be read.
+        """
+        models = {model: model_times(metrics_url, model) for model in MODELS}
+        for model, times in models.items():
+            found = read_metrics(metrics_url, f'model="{model}"')
+            times[TOTAL] = found.get("nv_inference_request_duration_us", 0.0) / 1e6
+        return cls(read_metrics(metrics_url), models)
+
+    def until(self, later: "Counters") -> dict[str, Any]:
+        """Batches, and mean seconds a request of each model that was called, between two moments."""
+        grown = {model: growth(self.models[model], times) for model, times in later.models.items()}
+        return {
+            "batching": plain(Batching.of(growth(self.all, later.all))),
+            "models": {
+                model: {
+                    "requests": times["requests"],
+                    TOTAL: times[TOTAL] / times["requests"],
+                    **mean_times(times),
+                }
+                for model, times in grown.items()
+                if times["requests"]
+            },
+        }

@@ -1,0 +1,1 @@
+"""The page of a load test, made from its JSON alone."""

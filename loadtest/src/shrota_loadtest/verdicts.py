@@ -1,0 +1,131 @@
+"""What a load test must show, point by point: each holds or does not, with what was found."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from shrota_client.pages.blocks import number, percent
+
+MOST_GROWTH = 0.02
+"""Of the memory of a process during a soak."""
+REFUSED = re.compile(r"^(QueueFullError|RequestTimeoutError: the request waited too long in the queue)")
+"""Errors of our client for what the server refused as UNAVAILABLE because it had too much to do."""
+GIVEN_UP = re.compile(r"^RequestTimeoutError: no answer from")
+"""What the client gave up itself at its time-out, before the server had said anything."""
+LATE_S = 1.0
+"""How much after its time-out a refusal may come."""
+LEAST_SHARE = 0.5
+"""Of the highest rate: so much an overloaded server must go on answering."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One point.
+
+    Attributes:
+        what: must hold.
+        holds: whether it does.
+        found: in a line.
+    """
+
+    what: str
+    holds: bool
+    found: str
+
+
+def plain(checks: Sequence[Check]) -> list[dict[str, Any]]:
+    """For JSON."""
+    return [asdict(check) for check in checks]
+
+
+def transcripts_check(steps: Sequence[Mapping[str, Any]]) -> Check:
+    """All answers equal those of the same audio alone."""
+    compared = sum(step["transcripts"]["compared"] for step in steps)
+    different = sum(step["transcripts"]["different"] for step in steps)
+    rates = [step["transcripts"]["word_error_rate"] for step in steps]
+    worst = max((rate for rate in rates if rate is not None), default=None)
+    return Check(
+        "every transcript is the one of the same audio alone",
+        compared > 0 and different == 0,
+        f"{different} of {compared} differ; word error rate against them {percent(worst)}",
+    )
+
+
+def soak_checks(results: Mapping[str, Any]) -> list[Check]:
+    """No error, equal transcripts, and memory that does not grow."""
+    step = results["steps"][0]
+    failed = step["failed"] + step["unanswered"] + step["unmeasured_failed"]
+    rows = results["memory"]["processes"]
+    grown = [row["growth"] for row in rows if row["growth"] is not None]
+    gone = [row["process"] for row in rows if row["growth"] is None]
+    found = f"most {percent(max(grown, default=None))} of {len(rows)} processes"
+    if gone:
+        found += f"; came or went: {', '.join(gone)}"
+    return [
+        Check("no request fails", failed == 0, f"{failed} of {step['requests']} failed"),
+        transcripts_check([step]),
+        Check(
+            f"the memory of every process of the server grows by at most {percent(MOST_GROWTH)}",
+            bool(grown) and not gone and max(grown) <= MOST_GROWTH,
+            found,
+        ),
+    ]
+
+
+def outcomes(errors: Mapping[str, int]) -> tuple[int, int, int]:
+    """Of requests that failed, by kind: how many the server refused, the client gave up, and failed otherwise."""
+    refused = sum(count for kind, count in errors.items() if REFUSED.match(kind))
+    given_up = sum(count for kind, count in errors.items() if GIVEN_UP.match(kind))
+    return refused, given_up, sum(errors.values()) - refused - given_up
+
+
+def overload_checks(results: Mapping[str, Any], highest: float, timeout_s: float, bound_s: float) -> list[Check]:
+    """The server answers on, refuses the rest in time, and serves normally afterwards.
+
+    Args:
+        results: of three steps: before, overload, after.
+        highest: requests a second that the server carries.
+        timeout_s: of each request.
+        bound_s: of the latency before and after.
+    """
+    _, overload, after = results["steps"]
+    refused, given_up, others = outcomes(overload["errors"])
+    longest = overload["failed_latency_s"]["max"]
+    late = after["latency_s"]["p95"]
+    checks = [
+        Check(
+            "the server keeps answering",
+            overload["answer_rate"] >= LEAST_SHARE * highest,
+            f"{number(overload['answer_rate'])} answers/s within the overload; it carries {number(highest)}",
+        ),
+        Check(
+            "what it cannot do it refuses as UNAVAILABLE",
+            given_up + others + overload["unanswered"] == 0,
+            f"{refused} refused, {given_up} given up by the client at its time-out, {others} failed otherwise, "
+            f"{overload['unanswered']} without an end",
+        ),
+        Check(
+            "a refusal comes within the time-out",
+            longest is None or longest <= timeout_s + LATE_S,
+            f"the last one after {number(longest)} s, with a time-out of {timeout_s:g} s",
+        ),
+        Check(
+            "afterwards every request is answered, as fast as the bound",
+            after["good"] and after["unmeasured_failed"] == 0,
+            f"{after['answered']} of {after['requests']} answered, p95 {number(late)} s of {bound_s:g} s",
+        ),
+        transcripts_check(results["steps"]),
+    ]
+    if "memory" in results:
+        rows = results["memory"]["processes"]
+        gone = [row["process"] for row in rows if row["growth"] is None]
+        checks.insert(
+            3,
+            Check(
+                "no process of the server ends",
+                not gone,
+                f"came or went: {', '.join(gone)}" if gone else f"the same {len(rows)} processes before and after",
+            ),
+        )
+    return checks

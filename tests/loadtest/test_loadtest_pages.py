@@ -1,0 +1,245 @@
+"""The page of a load test, from fixed figures; and what must hold of a soak and an overload."""
+
+import csv
+import json
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shrota_loadtest import verdicts
+from shrota_loadtest.errors import LoadTestError
+from shrota_loadtest.pages.report import about, best_step, summary, write_report
+from shrota_loadtest.running import highest_rate
+from shrota_loadtest.settings import Settings
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def spread(scale: float) -> dict[str, float]:
+    return {"p50": scale, "p90": 1.8 * scale, "p95": 2 * scale, "p99": 3 * scale, "max": 4 * scale, "mean": scale}
+
+
+def times(requests: int, queue_s: float, compute_s: float) -> dict[str, float]:
+    return {
+        "requests": float(requests),
+        "total": queue_s + compute_s,
+        "queue": queue_s,
+        "compute_input": 0.0,
+        "compute_infer": compute_s,
+        "compute_output": 0.0,
+    }
+
+
+def step(number: int, load: float, latency_s: float, **more: Any) -> dict[str, Any]:
+    """A step whose requests are all of 6 s."""
+    good = 2 * latency_s <= 1.0
+    return {
+        "step": number,
+        "name": "",
+        "load": load,
+        "settle_s": 3.0,
+        "measured_s": 20.0,
+        "drained_s": 1.0,
+        "ended_early": not good,
+        "requests": round(20 * load),
+        "answered": round(20 * load),
+        "failed": 0,
+        "unanswered": 0,
+        "unmeasured": 3,
+        "unmeasured_failed": 0,
+        "arrival_rate": load,
+        "answer_rate": load,
+        "audio_seconds_per_second": 6 * load,
+        "arriving_audio_seconds_per_second": 6 * load,
+        "latency_s": spread(latency_s),
+        "failed_latency_s": dict.fromkeys(spread(1.0)),
+        "real_time_factor": {"p50": latency_s / 6, "p95": latency_s / 3},
+        "buckets": [
+            {
+                "bucket": "5-10 s",
+                "requests": round(20 * load),
+                "latency_s": spread(latency_s),
+                "real_time_factor": {"p50": latency_s / 6, "p95": latency_s / 3},
+            }
+        ],
+        "lag_s": spread(0.001),
+        "generator_cores": 0.2,
+        "senders": 1,
+        "errors": {},
+        "transcripts": {
+            "compared": round(20 * load),
+            "different": 0,
+            "examples": [],
+            "word_error_rate": 0.0,
+            "word_error_rate_alone": 0.05,
+            "word_error_rate_loaded": 0.05,
+        },
+        "good": good,
+        "why_not": "" if good else f"p95 latency {2 * latency_s:.2f} s, over 1 s",
+        "generator_was_late": False,
+        "triton": {
+            "batching": {"rows": 3.5, "padded_share": 0.07, "engine_s": 12.0, "audio_s": 700.0, "dropped": 0.0},
+            "models": {"acoustic": times(40, 0.001, 0.3), "acoustic_onnx": times(20, 0.002, 0.2)},
+        },
+        "began": 1000.0 * number,
+        "ended": 1000.0 * number + 20.0,
+        **more,
+    }
+
+
+CONTENT: dict[str, Any] = {
+    "command": "shrota loadtest search",
+    "host": {"processor": "P", "extensions": [], "cores": 2, "memory_gib": 8.0, "date": "2026-11-26", "versions": {}},
+    "server": "Server: one of a test.",
+    "kind": "open",
+    "unit": "requests/s",
+    "shape": "search",
+    "settings": vars(Settings()),
+    "best": 4.0,
+    "too_much": 5.0,
+    "workload": {"clips": 48, "audio_s": 288.0, "mean_s": 6.0, "shortest_s": 2.0, "longest_s": 20.0},
+    "alone": [{"bucket": "5-10 s", "requests": 48, "mean_latency_s": 0.15}],
+    "steps": [step(1, 2.0, 0.2), step(2, 4.0, 0.4), step(3, 5.0, 2.0)],
+    "checks": [{"what": "transcripts are equal", "holds": True, "found": "0 of 220 differ"}],
+}
+
+
+def test_the_summary_says_what_the_server_carries_a_second_and_a_day() -> None:
+    carries = (
+        "At a p95 latency of at most 1 s this server carries 4 requests/s (measured: 80 requests in 20 s, p95 0.8 s): "
+        "24 seconds of audio a second, that is 24 live streams, or 576 hours of audio a day."
+    )
+    assert summary(CONTENT) == [carries, "The lowest load that was not carried is 5 requests/s."]
+
+
+def test_the_summary_says_where_nothing_failed_where_all_did_and_where_the_generator_was_late() -> None:
+    assert summary({**CONTENT, "too_much": None, "steps": CONTENT["steps"][:2]})[1] == (
+        "Every load that was tried was carried: it may carry more."
+    )
+    none = {**CONTENT, "best": None, "steps": [step(1, 5.0, 2.0)]}
+    assert best_step(none) is None
+    assert "No load that was tried was carried" in summary(none)[0]
+    late = {**CONTENT, "steps": [*CONTENT["steps"][:2], step(3, 5.0, 2.0, generator_was_late=True)]}
+    assert "the load generator itself was late" in summary(late)[-1]
+
+
+def test_the_page_has_its_numbers_pictures_and_files(tmp_path: Path) -> None:
+    written = write_report(CONTENT, tmp_path / "page")
+    names = {path.name for path in written}
+    pictures = {"latency.png", "throughput.png", "lengths.png"}
+    assert names == {"index.html", "report.md", "report.json", "steps.csv", "lengths.csv", *pictures}
+    text = (tmp_path / "page" / "report.md").read_text(encoding="utf-8")
+    for part in (
+        "576 hours of audio a day",
+        "| 2 | 4 | 4 / 4 | 24 | 400 ms | 720 ms | 800 ms | 1.2 s | 1.6 s | 0.0667 | 0.133 | 80 in 20 s | yes |",
+        "100 in 20 s, cut short | p95 latency 4.00 s, over 1 s |",
+        "| 4 requests/s | acoustic_onnx | 20 | 202 ms | 2 ms | 0 ms | 200 ms | 0 ms | 3.5 | 7.0 % |",
+        "| 4 requests/s | 80 | 0 | 0.0 % | 5.0 % | 5.0 % |",
+        "No request failed.",
+        "Made by: shrota loadtest search",
+        "| transcripts are equal | yes | 0 of 220 differ |",
+    ):
+        assert part in text
+    assert json.loads((tmp_path / "page" / "report.json").read_text(encoding="utf-8"))["best"] == 4.0
+    assert (tmp_path / "page" / "latency.png").read_bytes().startswith(PNG)
+    with (tmp_path / "page" / "steps.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["load"], row["latency_p95_s"], row["good"]) for row in rows] == [
+        ("2.0", "0.4", "True"), ("4.0", "0.8", "True"), ("5.0", "4.0", "False"),
+    ]  # fmt: skip
+    with (tmp_path / "page" / "lengths.csv").open(encoding="utf-8") as file:
+        assert [row["length"] for row in csv.DictReader(file)] == ["5-10 s"] * 3
+    assert highest_rate(tmp_path / "page") == 4.0
+
+
+def test_the_page_warns_where_other_programs_ran() -> None:
+    assert about({**CONTENT, "others": 0.02})[2] == "Other programs took 2.0 % of the processors meanwhile."
+    assert "of its own the server carries more" in about({**CONTENT, "others": 0.3})[2]
+
+
+def test_a_soak_and_an_overload_say_what_became_of_their_requests() -> None:
+    soak = {**CONTENT, "test": "soak", "steps": [step(1, 2.0, 0.2, measured_s=1200.0)]}
+    line = (
+        "20 minutes of it: at 2 requests/s 40 of 40 requests were answered, 12 seconds of audio a second, p50 latency "
+        "200 ms, p95 400 ms; 0 were refused by the server, 0 given up by the client, 0 failed otherwise."
+    )
+    assert summary(soak) == [line]
+    lines = summary({**overloaded(), "test": "overload"})
+    assert [line.split(":")[0] for line in lines] == ["Before", "Overload", "From 10 s later on"]
+    assert "500 were refused by the server, 0 given up by the client, 0 failed otherwise" in lines[1]
+
+
+def test_a_rate_is_only_taken_from_a_search_that_found_one(tmp_path: Path) -> None:
+    with pytest.raises(LoadTestError, match="shrota loadtest search"):
+        highest_rate(tmp_path)
+    for change in ({"best": None}, {"kind": "streams"}):
+        (tmp_path / "report.json").write_text(json.dumps({**CONTENT, **change}), encoding="utf-8")
+        with pytest.raises(LoadTestError, match="no rate of requests"):
+            highest_rate(tmp_path)
+
+
+def memory(*growths: float | None) -> dict[str, Any]:
+    rows = [
+        {"process": f"p{index}", "start_bytes": 2.0**20, "end_bytes": 2.0**20 * (1 + (growth or 0)), "growth": growth}
+        for index, growth in enumerate(growths)
+    ]
+    series = {"seconds": [0.0, 20.0], "bytes": {"p0": [2**20, None]}}
+    return {"step": 1, "edge_s": 2.0, "processes": rows, "peak_bytes": 3 * 2**20, "series": series}
+
+
+def held(checks: list[verdicts.Check]) -> list[bool]:
+    return [check.holds for check in checks]
+
+
+def test_a_soak_holds_without_errors_other_transcripts_and_growth() -> None:
+    one = {**CONTENT, "steps": [step(1, 2.0, 0.2)], "memory": memory(0.0, 0.02, -0.1)}
+    assert held(verdicts.soak_checks(one)) == [True, True, True]
+    assert held(verdicts.soak_checks({**one, "memory": memory(0.0, 0.021)})) == [True, True, False]
+    assert held(verdicts.soak_checks({**one, "memory": memory(0.0, None)})) == [True, True, False]
+    assert held(verdicts.soak_checks({**one, "steps": [step(1, 2.0, 0.2, unmeasured_failed=1)]})) == [False, True, True]
+    other = step(1, 2.0, 0.2)
+    other["transcripts"]["different"] = 1
+    assert held(verdicts.soak_checks({**one, "steps": [other]})) == [True, False, True]
+
+
+def test_memory_has_a_chapter(tmp_path: Path) -> None:
+    content = {**CONTENT, "best": None, "steps": [step(1, 2.0, 0.2)], "memory": memory(0.01, None)}
+    write_report(content, tmp_path)
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "| p0 | 1.0 MiB | 1.0 MiB | +1.00 % |" in text
+    assert "Largest sum: 3 MiB" in text
+    assert (tmp_path / "memory.png").read_bytes().startswith(PNG)
+
+
+REFUSED = {
+    "QueueFullError: the queue of grpc://127.0.0.1:8001 is full": 300,
+    "RequestTimeoutError: the request waited too long in the queue of grpc://127.0.0.1:8001: send fewer": 200,
+}
+
+
+def overloaded(**change: Any) -> dict[str, Any]:
+    middle = step(2, 12.0, 2.0, failed=500, errors=REFUSED, answer_rate=3.0, failed_latency_s=spread(2.4))
+    steps = [step(1, 1.0, 0.2), {**middle, **change}, step(3, 1.0, 0.2)]
+    return {**CONTENT, "steps": steps, "memory": memory(0.5)}
+
+
+def overload_held(results: dict[str, Any]) -> list[bool]:
+    return held(verdicts.overload_checks(results, 4.0, 10.0, 1.0))
+
+
+def test_an_overload_holds_where_the_rest_is_refused_in_time_and_all_is_well_afterwards() -> None:
+    assert overload_held(overloaded()) == [True] * 6
+    assert overload_held(overloaded(answer_rate=1.9))[0] is False
+    given_up = {**REFUSED, "RequestTimeoutError: no answer from grpc://127.0.0.1:8001 within 10 s: allow more": 1}
+    assert overload_held(overloaded(errors=given_up))[1] is False
+    assert overload_held(overloaded(unanswered=1))[1] is False
+    assert overload_held(overloaded(failed_latency_s=spread(3.0)))[2] is False
+    assert overload_held({**overloaded(), "memory": memory(None)})[3] is False
+    slow = overloaded()
+    slow["steps"][2] = step(3, 1.0, 0.6)
+    assert overload_held(slow)[4] is False
+    other = deepcopy(overloaded())
+    other["steps"][1]["transcripts"]["different"] = 1
+    assert overload_held(other)[5] is False

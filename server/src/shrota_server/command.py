@@ -38,4 +38,4 @@ def triton_command(
     command += ["--grpc-infer-allocation-pool-size", "0"]
     # quantiles of the last minute's latencies beside the sums: the alerts need them
     command += ["--metrics-config", "summary_latencies=true"]
-    return [*command, *options]
+    return [*command, *installation.options, *options]

@@ -1,9 +1,12 @@
 """Every metric that dashboard and alerts read is one that the server has."""
 
+import time
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +27,7 @@ from shrota_testing.monitoring import (
 )
 from shrota_testing.promql import Selector, Series, parse, selectors
 from shrota_testing.repository import ROOT, make_repository
-from shrota_testing.triton import infer, tensor
+from shrota_testing.triton import halted, infer, tensor, wait_until
 from shrota_testing.utterances import noise
 
 # what Prometheus adds itself
@@ -42,8 +45,15 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Series]]:
         for _ in range(BAD):
             with pytest.raises(InferenceServerException, match="unknown request parameter"):
                 infer(server.grpc_url, "asr", [tensor("AUDIO", noise(1.0)[None])], [], parameters={"nonsense": 1})
-        with urllib.request.urlopen(f"http://{server.metrics_url}/metrics") as answer:
-            yield list(parse(answer.read().decode()))
+        yield read(server)
+
+
+def read(server: TritonServer) -> list[Series]:
+    """What the server's metrics are now."""
+    with urllib.request.urlopen(f"http://{server.metrics_url}/metrics") as answer:
+        # Prometheus 3 reads nothing without it
+        assert answer.headers["Content-Type"].startswith("text/plain")
+        return list(parse(answer.read().decode()))
 
 
 def value(page: list[Series], name: str, **labels: str) -> float:
@@ -83,6 +93,24 @@ def test_failed_requests_are_counted_as_rules_and_handbook_say(page: list[Series
     assert value(page, "nv_inference_request_failure", model="asr") == 2 * BAD
     assert value(page, "nv_inference_request_success", model="acoustic") == GOOD + BAD
     assert value(page, "nv_inference_request_failure", model="acoustic") == 0
+
+
+@pytest.mark.triton
+def test_who_waits_in_the_scheduler_shows_in_the_latency_of_asr_alone(tmp_path: Path) -> None:
+    """As rules and handbook say: Triton's times of acoustic end when its scheduler takes a request."""
+    repository = make_repository(tmp_path / "model_repository")
+    with TritonServer(repository, models=["asr", "acoustic_onnx"]) as server, ThreadPoolExecutor() as pool:
+        infer(server.grpc_url, "asr", [tensor("AUDIO", noise(1.0)[None])], [])
+        with halted(server.pid, "acoustic_onnx"):
+            asked = pool.submit(infer, server.grpc_url, "asr", [tensor("AUDIO", noise(40.0)[None])], [])
+            assert wait_until(lambda: value(read(server), "shrota_pending_seconds") >= 40, 10)
+            time.sleep(1.5)
+        asked.result(timeout=30)
+        after = read(server)
+    assert value(after, "nv_inference_request_duration_us", model="asr") > 1.5e6
+    assert value(after, "nv_inference_request_duration_us", model="acoustic") < 1e6
+    assert value(after, "nv_inference_queue_duration_us", model="acoustic") < 1e6
+    assert value(after, "shrota_pending_seconds") == 0
 
 
 @pytest.mark.triton
@@ -153,12 +181,11 @@ def test_panels_are_told_apart_described_and_do_not_overlap() -> None:
 def test_grafana_finds_dashboard_and_prometheus_by_its_provisioning() -> None:
     folder = ROOT / "docker" / "grafana" / "provisioning"
 
-    def read(path: Path) -> dict[str, object]:
-        found: dict[str, object] = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return found
+    def settings(path: Path) -> Any:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
 
-    assert read(folder / "dashboards" / "shrota.yml")["apiVersion"] == 1
-    (source,) = read(folder / "datasources" / "prometheus.yml")["datasources"]  # type: ignore[misc]
-    scrape = read(PROMETHEUS / "prometheus.yml")["global"]
+    assert settings(folder / "dashboards" / "shrota.yml")["apiVersion"] == 1
+    (source,) = settings(folder / "datasources" / "prometheus.yml")["datasources"]
     assert source["type"] == "prometheus"
-    assert source["jsonData"]["timeInterval"] == scrape["scrape_interval"]  # type: ignore[index]
+    # Grafana makes $__rate_interval from it
+    assert source["jsonData"]["timeInterval"] == settings(PROMETHEUS / "prometheus.yml")["global"]["scrape_interval"]

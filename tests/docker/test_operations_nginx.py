@@ -3,7 +3,9 @@
 import http.client
 import json
 import ssl
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +39,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
 @pytest.fixture(scope="module")
 def proxy(server: TritonServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Nginx as it is shipped, but for a smaller limit on bodies."""
-    with nginx(tmp_path_factory.mktemp("proxy"), server, body="1m") as address:
+    with nginx(tmp_path_factory.mktemp("proxy"), server.http_url, server.grpc_url, body="1m") as address:
         yield address
 
 
 @pytest.fixture(scope="module")
 def strict_proxy(server: TritonServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Nginx that asks for a certificate."""
-    with nginx(tmp_path_factory.mktemp("strict"), server, mutual=True) as address:
+    with nginx(tmp_path_factory.mktemp("strict"), server.http_url, server.grpc_url, mutual=True) as address:
         yield address
 
 
@@ -148,13 +150,60 @@ def test_a_body_over_the_limit_is_refused(proxy: str, scheme: str) -> None:
         assert client.transcribe(noise(1.0)).text == expected_text(noise(1.0))
 
 
-def test_the_limit_that_is_shipped_is_the_one_that_the_page_explains(server: TritonServer, tmp_path: Path) -> None:
-    text = (FOLDER / "shrota.conf").read_text(encoding="utf-8")
-    assert "client_max_body_size 128m;" in text
-    assert pytest.approx(35, abs=0.1) == 128 * 2**20 / (16000 * 4 * 60)
-    with nginx(tmp_path, server) as address:
-        status, answer = call(address, "POST", "/v2/models/asr/infer", **{"Content-Length": str(128 * 2**20 + 1)})
-    assert (status, answer["error"]) == (413, "the request is larger than this server takes: send shorter audio")
+class Backend(HTTPServer):
+    """Stands in for Triton, and keeps the headers and bodies that reach it."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), BackendHandler)
+        self.seen: list[tuple[dict[str, str], int]] = []
+
+
+class BackendHandler(BaseHTTPRequestHandler):
+    """One request."""
+
+    server: Backend
+
+    def do_POST(self) -> None:
+        """Reads as many bytes as it is told that there are."""
+        headers = {name.lower(): text for name, text in self.headers.items()}
+        self.server.seen.append((headers, len(self.rfile.read(int(headers.get("content-length", 0))))))
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+
+@pytest.fixture
+def backend() -> Iterator[Backend]:
+    """A running one."""
+    with Backend() as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+def test_bodies_are_handed_on_whole_without_the_key_and_within_the_limit_that_is_shipped(
+    backend: Backend, tmp_path: Path
+) -> None:
+    assert "client_max_body_size 128m;" in (FOLDER / "shrota.conf").read_text(encoding="utf-8")
+    assert pytest.approx(35, abs=0.1) == 128 * 2**20 / (16000 * 4 * 60)  # minutes, as the comment says
+    here = f"127.0.0.1:{backend.server_port}"
+    with nginx(tmp_path, here, here) as address:
+        large = {"Content-Length": str(128 * 2**20 + 1)}
+        status, answer = call(address, "POST", "/v2/models/asr/infer", **large)
+        assert (status, answer["error"]) == (413, "the request is larger than this server takes: send shorter audio")
+        sent = {KEY_NAME: ADMIN_KEY, "Transfer-Encoding": "chunked", "Inference-Header-Content-Length": "3"}
+        chunked = b"".join(b"1\r\n%c\r\n" % letter for letter in b"abcdef") + b"0\r\n\r\n"
+        assert call(address, "POST", "/v2/models/asr/infer", chunked, **sent) == (200, {})
+    ((headers, length),) = backend.seen
+    assert length == 6
+    assert headers["inference-header-content-length"] == "3"
+    assert "transfer-encoding" not in headers
+    assert KEY_NAME not in headers
 
 
 def test_what_is_compressed_is_refused(proxy: str) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from shrota_server import TritonServer
 from shrota_testing.repository import ROOT
 from shrota_testing.triton import wait_until
 
@@ -49,19 +48,20 @@ def adapted(text: str, changes: dict[str, str]) -> str:
 
 
 @contextmanager
-def nginx(folder: Path, server: TritonServer, *, mutual: bool = False, body: str = "128m") -> Iterator[str]:
-    """A running nginx before ``server``; gives its host and port.
+def nginx(folder: Path, http_url: str, grpc_url: str, *, mutual: bool = False, body: str = "128m") -> Iterator[str]:
+    """A running nginx before a server; gives its host and port.
 
     Args:
         folder: an empty one, for its files.
-        server: what it passes requests on to.
+        http_url: what it passes HTTP on to, without scheme.
+        grpc_url: likewise gRPC.
         mutual: asks callers for a certificate.
         body: the largest body, instead of the configuration's.
     """
     port = free_port()
     changes = {
-        "server server:8000;": f"server {server.http_url};",
-        "server server:8001;": f"server {server.grpc_url};",
+        "server server:8000;": f"server {http_url};",
+        "server server:8001;": f"server {grpc_url};",
         "listen 8443": f"listen 127.0.0.1:{port}",
         "/etc/nginx/tls": str(TLS),
         "/etc/nginx/shrota.d": str(folder / "shrota.d"),

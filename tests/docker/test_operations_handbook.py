@@ -1,0 +1,70 @@
+"""What docs/operations.md and SECURITY.md quote is what the code says, and what they link to is there."""
+
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from shrota_testing.repository import ROOT
+
+HANDBOOK = ROOT / "docs" / "operations.md"
+PAGES = [HANDBOOK, ROOT / "SECURITY.md", ROOT / "docker" / "README.operations.part"]
+SOURCES = ["client/src", "server/src", "export/src", "model_repository"]
+# said by Triton itself, and expected so by the tests of the closed doors
+BY_TRITON = ["This API is restricted, expecting header 'shrota-admin-key'"]
+# written by others
+NOT_YET = {"docker/README.md", "loadtest/README.md"}
+
+
+@cache
+def source() -> str:
+    """All strings of our code, as far as they can be read across the lines of a literal."""
+    text = "\n".join(path.read_text(encoding="utf-8") for part in SOURCES for path in (ROOT / part).rglob("*.py"))
+    # a literal that goes on in the next line
+    return re.sub(r'"\s*\n\s*f?"', "", text)
+
+
+def failures() -> list[tuple[str, str]]:
+    """Title and symptoms of each of the ten."""
+    section = HANDBOOK.read_text(encoding="utf-8").split("\n## Ten failures\n")[1].split("\n## ")[0]
+    return re.findall(r"\n### (\d+\. [^\n]+)\n\n([^\n]+)\n", section)
+
+
+def test_there_are_ten() -> None:
+    assert [title.split(".")[0] for title, _ in failures()] == [str(number) for number in range(1, 11)]
+
+
+@pytest.mark.parametrize(("title", "symptom"), failures())
+def test_each_symptom_is_what_the_code_says(title: str, symptom: str) -> None:
+    quotes = re.findall(r"`([^`]+)`", symptom)
+    assert quotes
+    for quote in quotes:
+        if quote in BY_TRITON:
+            continue
+        pieces = [piece.strip() for piece in quote.split("…") if len(piece.strip()) > 2]
+        assert pieces, quote
+        for piece in pieces:
+            assert piece in source(), piece
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_to_a_file_and_a_heading(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if not link.startswith("http")]
+    assert links
+    for link in links:
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        relative = target.relative_to(ROOT).as_posix()
+        if not target.exists() and relative in NOT_YET:
+            continue
+        assert target.exists(), link
+        if (anchor and relative != "docs/operations.md" and target.suffix == ".md") or (anchor and target == HANDBOOK):
+            assert anchor in anchors(target.read_text(encoding="utf-8")), link
+
+
+def anchors(text: str) -> set[str]:
+    """The headings' names in a link, as GitHub makes them."""
+    headings = re.findall(r"(?m)^#+ (.+)$", text)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}

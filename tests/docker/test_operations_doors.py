@@ -126,6 +126,14 @@ def test_all_that_is_closed_is_closed_on_both_ways() -> None:
     assert len(CLOSED) == 4
 
 
+def test_what_a_measurement_needs_can_be_opened(tmp_path: Path) -> None:
+    http, _ = restrictions(KEY, ["shared-memory"])
+    assert http == f"--http-restricted-api=model-repository,logging,trace:{KEY_NAME}={KEY}"
+    assert restrictions(KEY, CLOSED) == []
+    with pytest.raises(AccessError, match="inference cannot be opened: give one of model-repository, shared-memory"):
+        TritonServer(tmp_path, [], open_to_all=["inference"])
+
+
 @pytest.mark.parametrize("key", ["short", "with space in it 123", "comma,comma,comma,c", "equal=equal=equal=e", ""])
 def test_a_key_that_triton_could_not_hold_is_refused(key: str, tmp_path: Path) -> None:
     with pytest.raises(AccessError, match="16 to 256 letters"):
@@ -150,6 +158,7 @@ def test_a_key_is_read_from_its_file_without_the_line_end(tmp_path: Path) -> Non
         (["--grpc-client-ca", str(TLS / "authority.pem")], "give both"),
         (["--grpc-cert", str(TLS / "server.pem"), "--grpc-key", str(TLS / "client.key")], "key values mismatch"),
         (["--admin-key-file", "none"], "cannot read none: No such file or directory"),
+        (["--open", "everything"], "everything cannot be opened: give one of"),
         (["--trace-url", "collector:4318"], "is no address of a collector: give http://HOST:4318/v1/traces"),
     ],
 )

@@ -6,6 +6,7 @@ The flags are described in Triton's "Inference Protocols and APIs" (docs/customi
 import re
 import secrets
 import ssl
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,9 +98,19 @@ def check_key(key: str, whose: str = "") -> str:
     return key
 
 
-def restrictions(key: str) -> list[str]:
-    """Triton's flags that close administration to whoever does not send the key, over HTTP and gRPC."""
-    rule = f"{','.join(CLOSED)}:{KEY_NAME}={key}"
+def restrictions(key: str, open_to_all: Collection[str] = ()) -> list[str]:
+    """Triton's flags that close administration to whoever does not send the key, over HTTP and gRPC.
+
+    Raises:
+        AccessError: ``open_to_all`` names what is not closed anyway.
+    """
+    unknown = sorted(set(open_to_all) - set(CLOSED))
+    if unknown:
+        raise AccessError(f"{', '.join(unknown)} cannot be opened: give one of {', '.join(CLOSED)}")
+    closed = [name for name in CLOSED if name not in open_to_all]
+    if not closed:
+        return []
+    rule = f"{','.join(closed)}:{KEY_NAME}={key}"
     return [f"--http-restricted-api={rule}", f"--grpc-restricted-protocol={rule}"]
 
 

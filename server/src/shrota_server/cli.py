@@ -46,6 +46,13 @@ class Interrupted(BaseException):
     envvar="SHROTA_ADMIN_KEY_FILE",
     help="File with the key that opens model control, shared memory, logging and tracing; closed to all without it.",
 )
+@click.option(
+    "--open",
+    "open_to_all",
+    multiple=True,
+    metavar="NAME",
+    help="Leave one of these open without the key: model-repository, shared-memory, logging, trace.",
+)
 @click.option("--trace-url", help="Send traces of requests to this collector (OTLP over HTTP).")
 @click.option(
     "--trace-one-in",
@@ -92,6 +99,7 @@ def serve(
     grpc_key: Path | None,
     grpc_client_ca: Path | None,
     admin_key_file: Path | None,
+    open_to_all: tuple[str, ...],
     trace_url: str | None,
     trace_one_in: int,
     engines: tuple[str, ...],
@@ -129,6 +137,7 @@ def serve(
         metrics_host=metrics_host,
         grpc_tls=_grpc_tls(grpc_cert, grpc_key, grpc_client_ca),
         admin_key=None if admin_key_file is None else read_key(admin_key_file),
+        open_to_all=open_to_all,
         tracing=None if trace_url is None else Tracing(trace_url, trace_one_in),
     )
     _handle_signals(server)

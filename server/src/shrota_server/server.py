@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -59,6 +59,7 @@ class TritonServer:
         grpc_tls: encrypts gRPC; None for plain text.
         admin_key: opens to whoever sends it what is closed to all others, see :data:`shrota_server.access.CLOSED`;
             None for a new one, which only this object knows.
+        open_to_all: what of that is open without the key; perf_analyzer sends none for its shared memory.
         tracing: sends traces of requests to a collector.
 
     Raises:
@@ -83,6 +84,7 @@ class TritonServer:
         metrics_host: str | None = None,
         grpc_tls: GrpcTls | None = None,
         admin_key: str | None = None,
+        open_to_all: Collection[str] = (),
         tracing: Tracing | None = None,
     ) -> None:
         self.repository = Path(repository)
@@ -100,6 +102,7 @@ class TritonServer:
         self._default_engine = default_engine
         self._grpc_tls = grpc_tls
         self._admin_key = new_key() if admin_key is None else check_key(admin_key)
+        self._restrictions = restrictions(self._admin_key, open_to_all)
         self._tracing = tracing
         self._process: Process | None = None
         self._supervisor: Supervisor | None = None
@@ -262,7 +265,7 @@ class TritonServer:
             raise
 
     def _options(self) -> list[str]:
-        options = restrictions(self._admin_key)
+        options = list(self._restrictions)
         if self._grpc_tls is not None:
             options += self._grpc_tls.options()
         if self._tracing is not None:

@@ -1,6 +1,5 @@
 """Every metric that dashboard and alerts read is one that the server has."""
 
-import time
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ import pytest
 import yaml
 from tritonclient.utils import InferenceServerException
 
+from shrota_client import Client, QueueFullError, Retry
 from shrota_server import TritonServer
 from shrota_testing.monitoring import (
     GPU_METRICS,
@@ -26,8 +26,8 @@ from shrota_testing.monitoring import (
     rules,
 )
 from shrota_testing.promql import Selector, Series, parse, selectors
-from shrota_testing.repository import ROOT, make_repository
-from shrota_testing.triton import halted, infer, tensor, wait_until
+from shrota_testing.repository import ROOT, make_repository, set_parameter, set_queue_size
+from shrota_testing.triton import infer, tensor, wait_until
 from shrota_testing.utterances import noise
 
 # what Prometheus adds itself
@@ -45,11 +45,22 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Series]]:
         for _ in range(BAD):
             with pytest.raises(InferenceServerException, match="unknown request parameter"):
                 infer(server.grpc_url, "asr", [tensor("AUDIO", noise(1.0)[None])], [], parameters={"nonsense": 1})
-        yield read(server)
+        yield read(server, answered=GOOD, failed=BAD)
 
 
-def read(server: TritonServer) -> list[Series]:
-    """What the server's metrics are now."""
+def read(server: TritonServer, answered: int, failed: int = 0) -> list[Series]:
+    """The metrics of a server as soon as they count so many requests of `asr`: Triton counts after it has answered."""
+
+    def ended() -> bool:
+        page = _read(server)
+        successes = value(page, "nv_inference_request_success", model="asr")
+        return (successes, value(page, "nv_inference_request_failure", model="asr")) == (answered, 2 * failed)
+
+    assert wait_until(ended, 10), [series for series in _read(server) if series.labels.get("model") == "asr"]
+    return _read(server)
+
+
+def _read(server: TritonServer) -> list[Series]:
     with urllib.request.urlopen(f"http://{server.metrics_url}/metrics") as answer:
         # Prometheus 3 reads nothing without it
         assert answer.headers["Content-Type"].startswith("text/plain")
@@ -95,22 +106,40 @@ def test_failed_requests_are_counted_as_rules_and_handbook_say(page: list[Series
     assert value(page, "nv_inference_request_failure", model="acoustic") == 0
 
 
+@pytest.fixture
+def slow_server(tmp_path: Path) -> Iterator[TritonServer]:
+    """A slow engine behind a queue of four and a pending budget of two windows."""
+    repository = make_repository(tmp_path / "model_repository", ballast=8192)
+    set_queue_size(repository / "acoustic" / "config.pbtxt", 4)
+    set_parameter(repository / "acoustic" / "config.pbtxt", "pending_budget_seconds", "40")
+    with TritonServer(repository, models=["asr", "acoustic_onnx"]) as server:
+        yield server
+
+
 @pytest.mark.triton
-def test_who_waits_in_the_scheduler_shows_in_the_latency_of_asr_alone(tmp_path: Path) -> None:
+def test_who_is_in_the_scheduler_shows_in_the_latency_of_asr_alone(slow_server: TritonServer) -> None:
     """As rules and handbook say: Triton's times of acoustic end when its scheduler takes a request."""
-    repository = make_repository(tmp_path / "model_repository")
-    with TritonServer(repository, models=["asr", "acoustic_onnx"]) as server, ThreadPoolExecutor() as pool:
-        infer(server.grpc_url, "asr", [tensor("AUDIO", noise(1.0)[None])], [])
-        with halted(server.pid, "acoustic_onnx"):
-            asked = pool.submit(infer, server.grpc_url, "asr", [tensor("AUDIO", noise(40.0)[None])], [])
-            assert wait_until(lambda: value(read(server), "shrota_pending_seconds") >= 40, 10)
-            time.sleep(1.5)
-        asked.result(timeout=30)
-        after = read(server)
-    assert value(after, "nv_inference_request_duration_us", model="asr") > 1.5e6
-    assert value(after, "nv_inference_request_duration_us", model="acoustic") < 1e6
-    assert value(after, "nv_inference_queue_duration_us", model="acoustic") < 1e6
-    assert value(after, "shrota_pending_seconds") == 0
+    infer(slow_server.grpc_url, "asr", [tensor("AUDIO", noise(300.0)[None])], [])
+    page = read(slow_server, answered=1)
+    engine_us = 1e6 * value(page, "shrota_engine_wall_seconds_total", engine="acoustic_onnx")
+    assert value(page, "nv_inference_request_duration_us", model="asr") > engine_us
+    assert value(page, "nv_inference_request_duration_us", model="acoustic") < engine_us / 2
+    assert value(page, "nv_inference_queue_duration_us", model="acoustic") < engine_us / 2
+    assert value(page, "shrota_pending_seconds") == 0
+
+
+@pytest.mark.triton
+def test_who_waits_in_the_queue_is_timed_and_who_is_refused_is_counted_under_asr(slow_server: TritonServer) -> None:
+    with ThreadPoolExecutor(16) as pool, Client(slow_server.grpc_url, retry=Retry(attempts=1)) as client:
+        asked = [pool.submit(client.transcribe, noise(20.0)) for _ in range(16)]
+        refused = [each for each in asked if isinstance(each.exception(timeout=60), QueueFullError)]
+    assert 0 < len(refused) < len(asked)
+    page = read(slow_server, answered=len(asked) - len(refused), failed=len(refused))
+    # that it was the queue, no counter says
+    assert value(page, "nv_inference_request_failure", model="asr", reason="OTHER") == 2 * len(refused)
+    assert value(page, "nv_inference_request_failure", model="acoustic") == 0
+    engine_us = 1e6 * value(page, "shrota_engine_wall_seconds_total", engine="acoustic_onnx")
+    assert value(page, "nv_inference_queue_duration_us", model="acoustic") > engine_us / 4
 
 
 @pytest.mark.triton

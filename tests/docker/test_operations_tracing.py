@@ -19,7 +19,7 @@ from shrota_testing.utterances import noise
 
 Span = dict[str, Any]
 # what a caller that is traced itself sends: https://www.w3.org/TR/trace-context/
-CALLERS_TRACE, CALLERS_SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+CALLERS_SPAN = "b7ad6b7169203331"
 
 
 class Collector(HTTPServer):
@@ -90,21 +90,26 @@ def test_a_trace_shows_the_steps_of_the_ensemble(repository: Path, monkeypatch: 
     ):
         audio = [tensor("AUDIO", noise(2.0)[None])]
         infer(server.grpc_url, "asr", audio, ["TRANSCRIPT"])
-        headers = {"traceparent": f"00-{CALLERS_TRACE}-{CALLERS_SPAN}-01"}
-        with InferenceServerClient(server.grpc_url) as client:
-            client.infer("asr", audio, headers=headers)
-        # the first of its spans ends last
-        assert wait_until(lambda: any(span["name"] == "InferRequest" for span in found.of(CALLERS_TRACE)), 20)
-    assert {span["traceId"] for span in found.spans} == {CALLERS_TRACE}
+        spans = next(filter(None, (traced(server, found, f"{number:032x}") for number in range(1, 6))))
+    assert all(int(span["traceId"], 16) in range(1, 6) for span in found.spans)
     assert {resource["service.name"] for resource in found.resources} == {"shrota"}
-    by_id = {span["spanId"]: span for span in found.spans}
-    assert tree(CALLERS_SPAN, list(by_id.values())) == {
+    assert tree(CALLERS_SPAN, spans) == {
         "InferRequest": {"asr": {"acoustic": {"compute": {}}, "ctc_decoder": {"compute": {}}}}
     }
-    spans = {span["name"]: span for span in found.spans if span["name"] != "compute"}
-    start = {name: int(span["startTimeUnixNano"]) for name, span in spans.items()}
+    named = {span["name"]: span for span in spans if span["name"] != "compute"}
+    start = {name: int(span["startTimeUnixNano"]) for name, span in named.items()}
     assert start["InferRequest"] <= start["asr"] <= start["acoustic"] < start["ctc_decoder"]
-    assert {event["name"] for event in spans["acoustic"]["events"]} >= {"REQUEST_START", "QUEUE_START", "REQUEST_END"}
+    assert {event["name"] for event in named["acoustic"]["events"]} >= {"REQUEST_START", "QUEUE_START", "REQUEST_END"}
+
+
+def traced(server: TritonServer, found: Collector, trace: str) -> list[Span]:
+    """The spans of a request that belongs to a caller's trace; none where Triton's exporter lost them, as it may."""
+    headers = {"traceparent": f"00-{trace}-{CALLERS_SPAN}-01"}
+    with InferenceServerClient(server.grpc_url) as client:
+        client.infer("asr", [tensor("AUDIO", noise(2.0)[None])], headers=headers)
+    # the first of its spans ends last
+    arrived = wait_until(lambda: any(span["name"] == "InferRequest" for span in found.of(trace)), 3)
+    return found.of(trace) if arrived else []
 
 
 def tree(parent: str, spans: list[Span]) -> dict[str, Any]:

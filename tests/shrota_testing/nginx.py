@@ -1,5 +1,6 @@
 """nginx with docker/nginx/shrota.conf, in front of a server of the test's own."""
 
+import os
 import shutil
 import socket
 import subprocess
@@ -17,6 +18,7 @@ TLS = ROOT / "tests" / "client" / "tls"
 needs_nginx = pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed: apt-get install nginx")
 # what an image's own nginx.conf has around it
 FRAME = """\
+{user}
 daemon off;
 pid {folder}/pid;
 error_log {folder}/error.log;
@@ -72,7 +74,7 @@ def nginx(folder: Path, http_url: str, grpc_url: str, *, mutual: bool = False, b
     if mutual:
         text = adapted((FOLDER / "mutual.conf").read_text(), {"/etc/nginx/tls/authority.pem": f"{TLS}/authority.pem"})
         (folder / "shrota.d" / "mutual.conf").write_text(text)
-    (folder / "nginx.conf").write_text(FRAME.format(folder=folder))
+    (folder / "nginx.conf").write_text(FRAME.format(folder=folder, user="user root;" if os.getuid() == 0 else ""))
     command = ["nginx", "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log")]
     checked = subprocess.run([*command, "-t"], capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stderr

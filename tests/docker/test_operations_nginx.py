@@ -194,7 +194,7 @@ def test_bodies_are_handed_on_whole_without_the_key_and_within_the_limit_that_is
     here = f"127.0.0.1:{backend.server_port}"
     with nginx(tmp_path, here, here) as address:
         large = {"Content-Length": str(128 * 2**20 + 1)}
-        status, answer = call(address, "POST", "/v2/models/asr/infer", **large)
+        status, answer = call(address, "POST", "/v2/models/asr/infer", b"", **large)
         assert (status, answer["error"]) == (413, "the request is larger than this server takes: send shorter audio")
         sent = {KEY_NAME: ADMIN_KEY, "Transfer-Encoding": "chunked", "Inference-Header-Content-Length": "3"}
         chunked = b"".join(b"1\r\n%c\r\n" % letter for letter in b"abcdef") + b"0\r\n\r\n"

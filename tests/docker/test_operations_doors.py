@@ -4,6 +4,7 @@ import os
 import re
 import signal
 from collections.abc import Callable, Iterator
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ from shrota_server import AccessError, ServerError, TritonServer
 from shrota_server.access import CLOSED, GRPC_PREFIX, KEY_NAME, check_key, new_key, read_key, restrictions
 from shrota_server.cli import serve
 from shrota_testing.nginx import TLS
-from shrota_testing.repository import make_repository, set_instances
+from shrota_testing.repository import ROOT, make_repository, set_instances
 from shrota_testing.triton import call_http, infer, stub_pids, tensor, wait_until
 from shrota_testing.utterances import expected_text, noise
 
 KEY = "0123456789abcdef"
+IMAGE = ROOT / "docker" / "server" / "serve.py"
 HTTP = [
     ("/v2/repository/index", {}),
     ("/v2/repository/models/ctc_decoder/load", {}),
@@ -167,3 +169,16 @@ def test_options_that_do_not_fit_are_one_line(options: list[str], text: str, tmp
     assert isinstance(result.exception, ServerError)
     assert text in str(result.exception)
     assert "\n" not in str(result.exception)
+
+
+@pytest.mark.skipif(not IMAGE.is_file(), reason="docker/server/serve.py, which starts the image, is not here")
+def test_the_image_closes_the_same_doors(tmp_path: Path) -> None:
+    specification = spec_from_file_location("serve", IMAGE)
+    assert specification is not None
+    assert specification.loader is not None
+    image = module_from_spec(specification)
+    specification.loader.exec_module(image)
+    (tmp_path / "key").write_text(KEY, encoding="utf-8")
+    command = image.command({"SHROTA_ADMIN_KEY_FILE": str(tmp_path / "key")})
+    assert set(restrictions(KEY)) <= set(command)
+    assert "--metrics-config=summary_latencies=true" in command

@@ -9,7 +9,7 @@ import pytest
 from shrota_testing.repository import ROOT
 
 HANDBOOK = ROOT / "docs" / "operations.md"
-PAGES = [HANDBOOK, ROOT / "SECURITY.md", ROOT / "docker" / "README.operations.part"]
+PAGES = [HANDBOOK, ROOT / "SECURITY.md", *sorted((ROOT / "docker").glob("README*"))]
 SOURCES = ["client/src", "server/src", "export/src", "model_repository"]
 # said by Triton itself, and expected so by the tests of the closed doors
 BY_TRITON = ["This API is restricted, expecting header 'shrota-admin-key'"]

@@ -5,7 +5,8 @@ import json
 import ssl
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,12 @@ import pytest
 from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput
 from tritonclient.utils import InferenceServerException
 
-from shrota_client import Client, NoServerError, RequestError, ServerError, ShrotaError, Tls
+from shrota_client import Client, NoServerError, RequestError, ServerError, ServerUnavailableError, ShrotaError, Tls
 from shrota_server import TritonServer
 from shrota_server.access import KEY_NAME
-from shrota_testing.nginx import FOLDER, TLS, needs_nginx, nginx
+from shrota_testing.nginx import FOLDER, TLS, free_port, needs_nginx, nginx
 from shrota_testing.repository import make_repository
-from shrota_testing.triton import tensor
+from shrota_testing.triton import tensor, wait_until
 from shrota_testing.utterances import expected_text, noise
 
 pytestmark = [pytest.mark.triton, needs_nginx]
@@ -150,12 +151,14 @@ def test_a_body_over_the_limit_is_refused(proxy: str, scheme: str) -> None:
         assert client.transcribe(noise(1.0)).text == expected_text(noise(1.0))
 
 
-class Backend(HTTPServer):
-    """Stands in for Triton, and keeps the headers and bodies that reach it."""
+class Backend(ThreadingHTTPServer):
+    """Stands in for Triton, and keeps the headers and bodies that reach it; answers when it may."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), BackendHandler)
         self.seen: list[tuple[dict[str, str], int]] = []
+        self.may_answer = threading.Event()
+        self.may_answer.set()
 
 
 class BackendHandler(BaseHTTPRequestHandler):
@@ -167,6 +170,7 @@ class BackendHandler(BaseHTTPRequestHandler):
         """Reads as many bytes as it is told that there are."""
         headers = {name.lower(): text for name, text in self.headers.items()}
         self.server.seen.append((headers, len(self.rfile.read(int(headers.get("content-length", 0))))))
+        self.server.may_answer.wait(timeout=20)
         self.send_response(200)
         self.end_headers()
         self.wfile.write(b"{}")
@@ -204,6 +208,29 @@ def test_bodies_are_handed_on_whole_without_the_key_and_within_the_limit_that_is
     assert headers["inference-header-content-length"] == "3"
     assert "transfer-encoding" not in headers
     assert KEY_NAME not in headers
+
+
+def test_who_sends_too_much_at_a_time_is_told_so(backend: Backend, tmp_path: Path) -> None:
+    here = f"127.0.0.1:{backend.server_port}"
+    backend.may_answer.clear()
+    with nginx(tmp_path, here, here, connections=1) as address, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(call, address, "POST", "/v2/models/asr/infer", b"abc")
+        assert wait_until(lambda: bool(backend.seen), 10)
+        second = call(address, "POST", "/v2/models/asr/infer", b"abc")
+        backend.may_answer.set()
+        assert first.result(timeout=20) == (200, {})
+        assert call(address, "POST", "/v2/models/asr/infer", b"abc") == (200, {})
+    assert second == (503, {"error": "too many requests at a time from this address: send fewer at once"})
+
+
+def test_a_server_that_is_gone_is_told_to_the_client(tmp_path: Path) -> None:
+    nobody = f"127.0.0.1:{free_port()}"
+    with (
+        nginx(tmp_path, nobody, nobody) as address,
+        Client(f"https://{address}", tls=TRUST) as client,
+        pytest.raises(ServerUnavailableError, match="the server behind this proxy does not answer"),
+    ):
+        client.transcribe(noise(1.0))
 
 
 def test_what_is_compressed_is_refused(proxy: str) -> None:

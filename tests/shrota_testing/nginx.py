@@ -50,7 +50,15 @@ def adapted(text: str, changes: dict[str, str]) -> str:
 
 
 @contextmanager
-def nginx(folder: Path, http_url: str, grpc_url: str, *, mutual: bool = False, body: str = "128m") -> Iterator[str]:
+def nginx(
+    folder: Path,
+    http_url: str,
+    grpc_url: str,
+    *,
+    mutual: bool = False,
+    body: str = "128m",
+    connections: int = 64,
+) -> Iterator[str]:
     """A running nginx before a server; gives its host and port.
 
     Args:
@@ -59,6 +67,7 @@ def nginx(folder: Path, http_url: str, grpc_url: str, *, mutual: bool = False, b
         grpc_url: likewise gRPC.
         mutual: asks callers for a certificate.
         body: the largest body, instead of the configuration's.
+        connections: requests at a time from one address, likewise.
     """
     port = free_port()
     changes = {
@@ -68,6 +77,7 @@ def nginx(folder: Path, http_url: str, grpc_url: str, *, mutual: bool = False, b
         "/etc/nginx/tls": str(TLS),
         "/etc/nginx/shrota.d": str(folder / "shrota.d"),
         "client_max_body_size 128m;": f"client_max_body_size {body};",
+        "limit_conn shrota_callers 64;": f"limit_conn shrota_callers {connections};",
     }
     (folder / "shrota.d").mkdir()
     (folder / "shrota.conf").write_text(adapted((FOLDER / "shrota.conf").read_text(), changes))

@@ -1,16 +1,22 @@
 """gRPC encrypted by Triton itself, with the real client, and certificates that do not fit."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
+import soundfile
 
 from shrota_client import Client, NoServerError, Tls
 from shrota_server import AccessError, GrpcTls, TritonServer
+from shrota_server.access import KEY_NAME
 from shrota_testing.nginx import TLS
 from shrota_testing.repository import make_repository
 from shrota_testing.utterances import expected_text, noise
 
+SHROTA = Path(sys.executable).with_name("shrota")
 AUTHORITY = TLS / "authority.pem"
 AUDIO = noise(1.0)
 MODELS = ["asr", "acoustic_onnx"]
@@ -77,6 +83,53 @@ def test_with_mutual_tls_a_certificate_of_another_authority_is_refused(repositor
     tls = Tls(AUTHORITY, TLS / "client.pem", TLS / "client.key")
     with TritonServer(repository, MODELS, grpc_tls=files) as server, pytest.raises(NoServerError):
         transcribe(f"grpcs://{server.grpc_url}", tls)
+
+
+@pytest.mark.triton
+def test_the_commands_of_the_handbook(repository: Path, tmp_path: Path) -> None:
+    key = tmp_path / "admin.key"
+    key.write_text("0123456789abcdef\n", encoding="utf-8")
+    audio = tmp_path / "audio.wav"
+    soundfile.write(audio, AUDIO, 16000, subtype="FLOAT")
+    serve = [
+        *(SHROTA, "serve", "--repository", repository, "--http-port", "0", "--grpc-port", "0", "--metrics-port", "0"),
+        *("--host", "0.0.0.0", "--http-host", "127.0.0.1", "--metrics-host", "127.0.0.1"),  # noqa: S104 - as it says
+        *("--grpc-cert", TLS / "server.pem", "--grpc-key", TLS / "server.key", "--grpc-client-ca", AUTHORITY),
+        *("--admin-key-file", key),
+    ]
+    with subprocess.Popen(serve, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as serving:
+        try:
+            assert serving.stdout is not None
+            addresses = dict(serving.stdout.readline().split() for _ in range(3))
+            certificates = [
+                "--ca-cert",
+                AUTHORITY,
+                "--client-cert",
+                TLS / "client.pem",
+                "--client-key",
+                TLS / "client.key",
+            ]
+            transcribe = [SHROTA, "transcribe", audio, "--server", f"grpcs://{addresses['gRPC']}"]
+            heard = subprocess.run([*transcribe, *known], capture_output=True, text=True, check=True)
+            assert heard.stdout.strip() == expected_text(AUDIO)
+            refused = subprocess.run([*transcribe, *trusting], capture_output=True, text=True, check=False)
+            assert refused.returncode == 1
+            assert [index(addresses["HTTP"], {}), index(addresses["HTTP"], {KEY_NAME: "0123456789abcdef"})] == [
+                403,
+                200,
+            ]
+        finally:
+            serving.terminate()
+
+
+def index(http_url: str, headers: dict[str, str]) -> int:
+    """The status that Triton answers to whoever asks for the list of models."""
+    connection = HTTPConnection(http_url, timeout=30)
+    try:
+        connection.request("POST", "/v2/repository/index", headers=headers)
+        return connection.getresponse().status
+    finally:
+        connection.close()
 
 
 def test_files_that_do_not_fit_are_said_before_anything_is_started(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def test_the_commands_of_the_handbook(repository: Path, tmp_path: Path) -> None:
     key.write_text("0123456789abcdef\n", encoding="utf-8")
     audio = tmp_path / "audio.wav"
     soundfile.write(audio, AUDIO, 16000, subtype="FLOAT")
-    serve = [
+    serve: list[str | Path] = [
         *(SHROTA, "serve", "--repository", repository, "--http-port", "0", "--grpc-port", "0", "--metrics-port", "0"),
         *("--host", "0.0.0.0", "--http-host", "127.0.0.1", "--metrics-host", "127.0.0.1"),  # noqa: S104 - as it says
         *("--grpc-cert", TLS / "server.pem", "--grpc-key", TLS / "server.key", "--grpc-client-ca", AUTHORITY),
@@ -101,23 +101,15 @@ def test_the_commands_of_the_handbook(repository: Path, tmp_path: Path) -> None:
         try:
             assert serving.stdout is not None
             addresses = dict(serving.stdout.readline().split() for _ in range(3))
-            certificates = [
-                "--ca-cert",
-                AUTHORITY,
-                "--client-cert",
-                TLS / "client.pem",
-                "--client-key",
-                TLS / "client.key",
-            ]
-            transcribe = [SHROTA, "transcribe", audio, "--server", f"grpcs://{addresses['gRPC']}"]
+            trusting: list[str | Path] = ["--ca-cert", AUTHORITY]
+            known = [*trusting, "--client-cert", TLS / "client.pem", "--client-key", TLS / "client.key"]
+            transcribe: list[str | Path] = [SHROTA, "transcribe", audio, "--server", f"grpcs://{addresses['gRPC']}"]
             heard = subprocess.run([*transcribe, *known], capture_output=True, text=True, check=True)
             assert heard.stdout.strip() == expected_text(AUDIO)
             refused = subprocess.run([*transcribe, *trusting], capture_output=True, text=True, check=False)
             assert refused.returncode == 1
-            assert [index(addresses["HTTP"], {}), index(addresses["HTTP"], {KEY_NAME: "0123456789abcdef"})] == [
-                403,
-                200,
-            ]
+            assert index(addresses["HTTP"], {}) == 403
+            assert index(addresses["HTTP"], {KEY_NAME: "0123456789abcdef"}) == 200
         finally:
             serving.terminate()
 

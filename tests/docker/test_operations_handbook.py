@@ -68,3 +68,37 @@ def anchors(text: str) -> set[str]:
     """The headings' names in a link, as GitHub makes them."""
     headings = re.findall(r"(?m)^#+ (.+)$", text)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_table_of_limits_is_what_the_files_say() -> None:
+    section = (ROOT / "SECURITY.md").read_text(encoding="utf-8").split("\n## Limits\n")[1].split("\n## ")[0]
+    rows = dict(re.findall(r"(?m)^\| [^|]+ \| ([^|]+) \| ([^|]+) \|$", section)[1:])
+    found = {}
+    for where, shipped in rows.items():
+        names = re.findall(r"`([a-z_]+)`", where)
+        text = "\n".join(path.read_text(encoding="utf-8") for path in limit_files(where, names))
+        for setting in [name for name in names if name not in {"acoustic", "ctc_decoder", "timeout"}]:
+            found[setting] = values(text, setting)
+            assert found[setting], setting
+            number = int(shipped.split()[0])
+            scale = 10**6 if setting.endswith("microseconds") else 1
+            assert found[setting] == {number * scale}, setting
+    assert len(found) == 10
+
+
+def limit_files(where: str, names: list[str]) -> list[Path]:
+    """The files that a row of the table speaks of; "the same" are those of the row before."""
+    if where.startswith("nginx"):
+        return [ROOT / "docker" / "nginx" / "shrota.conf"]
+    models = [name for name in names if name in {"acoustic", "ctc_decoder"}] or ["acoustic", "ctc_decoder"]
+    return [ROOT / "model_repository" / model / "config.pbtxt" for model in models]
+
+
+def values(text: str, setting: str) -> set[int]:
+    """Numbers that a setting has in nginx's or Triton's files."""
+    patterns = [
+        rf'key: "{setting}" value \{{ string_value: "(\d+)"',
+        rf"(?m)^\s*{setting}: (\d+)$",
+        rf"(?m)^\s*{setting} (?:shrota_callers )?(\d+)[ms]?;",
+    ]
+    return {int(number) for pattern in patterns for number in re.findall(pattern, text)}

@@ -1,5 +1,6 @@
 """Every metric that dashboard and alerts read is one that the server has."""
 
+import re
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -89,6 +90,21 @@ def test_every_metric_that_is_asked_for_is_one_that_the_server_has(query: Query,
             assert {label for label, _, _ in selector.matchers} <= {*BY_PROMETHEUS, "gpu_uuid"}
         elif selector.name != "up" and selector.name not in records():
             assert any(selector.takes(series, but=BY_PROMETHEUS) for series in page), selector
+
+
+@pytest.mark.triton
+@pytest.mark.parametrize("panel", panels(), ids=lambda panel: panel["title"])
+def test_every_label_in_a_legend_is_one_that_the_query_leaves(panel: dict[str, Any], page: list[Series]) -> None:
+    for target in panel["targets"]:
+        named = set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]))
+        groups = [set(re.findall(r"\w+", group)) for group in re.findall(r"by \(([^)]*)\)", target["expr"])]
+        if groups:
+            assert named <= set.intersection(*groups)
+        elif named:
+            (selector, *_) = selectors(target["expr"])
+            labels = [set(series.labels) for series in page if selector.takes(series, but=BY_PROMETHEUS)]
+            given = set.intersection(*labels) if labels else {"gpu_uuid"}
+            assert named <= given | BY_PROMETHEUS
 
 
 @pytest.mark.triton

@@ -1,5 +1,6 @@
 """HTTP and gRPC behind nginx with docker/nginx/shrota.conf, with the real client. Needs nginx on the PATH."""
 
+import gzip
 import http.client
 import json
 import ssl
@@ -10,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput
 from tritonclient.utils import InferenceServerException
@@ -231,6 +233,32 @@ def test_a_server_that_is_gone_is_told_to_the_client(tmp_path: Path) -> None:
         pytest.raises(ServerUnavailableError, match="the server behind this proxy does not answer"),
     ):
         client.transcribe(noise(1.0))
+
+
+def test_triton_itself_would_unpack_what_is_compressed(server: TritonServer) -> None:
+    audio = np.zeros(16000 * 60, np.float32)
+    header = json.dumps(
+        {
+            "inputs": [
+                {
+                    "name": "AUDIO",
+                    "datatype": "FP32",
+                    "shape": [1, audio.size],
+                    "parameters": {"binary_data_size": audio.nbytes},
+                }
+            ],
+            "outputs": [{"name": "TRANSCRIPT"}],
+        }
+    ).encode()
+    packed = gzip.compress(header + audio.tobytes())
+    assert len(packed) < audio.nbytes / 200
+    connection = http.client.HTTPConnection(server.http_url, timeout=30)
+    headers = {"Content-Encoding": "gzip", "Inference-Header-Content-Length": str(len(header))}
+    connection.request("POST", "/v2/models/asr/infer", packed, headers)
+    answer = connection.getresponse()
+    assert answer.status == 200
+    assert json.loads(answer.read())["outputs"][0]["name"] == "TRANSCRIPT"
+    connection.close()
 
 
 def test_what_is_compressed_is_refused(proxy: str) -> None:

@@ -82,9 +82,11 @@ def test_a_checkpoint_with_the_same_tokens_is_rolled_out_and_back_while_callers_
         Callers(server.grpc_url) as callers,
     ):
         time.sleep(0.3)
-        made = engine / ".2"  # Triton reads no hidden folder
+        made = engine / ".2"
         made.mkdir()
         write_tiny_engine(made / "model.onnx", len(TOKENS), NEW_SEED)
+        load(server)
+        assert versions(server) == ["1"]
         made.rename(engine / "2")
         load(server)
         assert versions(server) == ["2"]

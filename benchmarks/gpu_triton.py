@@ -42,7 +42,9 @@ def make_repository(folder: Path, graph: Path, mode: str, vocabulary_size: int, 
 def served(repository: Path, log: Path, timeout_s: float) -> TritonServer:
     """The embedded server, to be entered; the log of an earlier one is removed."""
     log.unlink(missing_ok=True)
-    return TritonServer(repository, models=[ENGINE], log_path=log, ready_timeout_s=timeout_s)
+    return TritonServer(
+        repository, models=[ENGINE], log_path=log, ready_timeout_s=timeout_s, open_to_all=["shared-memory"]
+    )
 
 
 def check_provider(log: Path, device: str) -> None:

@@ -74,6 +74,17 @@ def test_a_tritonserver_on_the_path_is_preferred_and_left_as_it_is(tmp_path: Pat
     assert found.executable == native
     assert found.backend_directory is None
     assert found.environment["PATH"] == str(tmp_path)
+    assert found.options == ()
+
+
+def test_a_tritonserver_that_refuses_large_requests_is_told_to_take_them(tmp_path: Path) -> None:
+    native = tmp_path / "tritonserver"
+    native.write_text("#!/bin/sh\necho '  --http-max-input-size <integer>'\n", encoding="utf-8")
+    native.chmod(0o755)
+    found = find_installation(tmp_path / "unused", {"PATH": f"{tmp_path}:/bin"})
+    assert found.options == ("--http-max-input-size=2147483647",)
+    native.write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
+    assert find_installation(tmp_path / "unused", {"PATH": f"{tmp_path}:/bin"}).options == ()
 
 
 def test_the_embedded_server_gets_its_backends_and_libraries(tmp_path: Path) -> None:

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 import pytest
 
 from shrota_server.errors import PortInUseError, ServerError
-from shrota_server.ports import FREE_RANGE, Ports, choose, is_free
+from shrota_server.ports import FREE_RANGE, Hosts, Ports, choose, is_free
 
 HOST = "127.0.0.1"
+HOSTS = Hosts(HOST, HOST, HOST)
 
 
 @pytest.fixture
@@ -18,21 +19,21 @@ def taken_port() -> Iterator[int]:
 
 
 def test_free_ports_differ_and_lie_below_the_ephemeral_range() -> None:
-    ports = choose(Ports(), HOST)
+    ports = choose(Ports(), HOSTS)
     numbers = {ports.http, ports.grpc, ports.metrics}
     assert len(numbers) == 3
     assert all(port in FREE_RANGE and is_free(HOST, port) for port in numbers)
 
 
 def test_ports_asked_for_are_kept() -> None:
-    wanted = choose(Ports(), HOST)
-    assert choose(wanted, HOST) == wanted
+    wanted = choose(Ports(), HOSTS)
+    assert choose(wanted, HOSTS) == wanted
 
 
 def test_a_taken_port_is_named_with_its_option(taken_port: int) -> None:
     assert not is_free(HOST, taken_port)
     with pytest.raises(PortInUseError, match=rf"port {taken_port} of 127\.0\.0\.1 is in use.*--grpc-port"):
-        choose(Ports(grpc=taken_port), HOST)
+        choose(Ports(grpc=taken_port), HOSTS)
 
 
 @pytest.mark.parametrize(
@@ -47,4 +48,4 @@ def test_a_taken_port_is_named_with_its_option(taken_port: int) -> None:
 )
 def test_what_cannot_be_listened_on_is_said(wanted: Ports, host: str, text: str) -> None:
     with pytest.raises(ServerError, match=text):
-        choose(wanted, host)
+        choose(wanted, Hosts(host, host, host))

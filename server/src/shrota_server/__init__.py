@@ -1,6 +1,8 @@
 """Finds or brings ``tritonserver``, starts it, keeps it healthy."""
 
+from shrota_server.access import GrpcTls
 from shrota_server.errors import (
+    AccessError,
     InstallationError,
     PlanError,
     PortInUseError,
@@ -10,8 +12,11 @@ from shrota_server.errors import (
     StoppedError,
 )
 from shrota_server.server import TritonServer
+from shrota_server.tracing import Tracing
 
 __all__ = [
+    "AccessError",
+    "GrpcTls",
     "InstallationError",
     "PlanError",
     "PortInUseError",
@@ -19,5 +24,6 @@ __all__ = [
     "ServerError",
     "StartError",
     "StoppedError",
+    "Tracing",
     "TritonServer",
 ]

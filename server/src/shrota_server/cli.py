@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from shrota_server.access import GrpcTls
     from shrota_server.server import TritonServer
 
 LEVELS = ["error", "warning", "info", "debug"]
 LOOK_S = 0.2
+FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 class Interrupted(BaseException):
@@ -33,6 +35,32 @@ class Interrupted(BaseException):
 @click.option("--grpc-port", default=8001, show_default=True, help="Port of gRPC; 0 for any free one.")
 @click.option("--metrics-port", default=8002, show_default=True, help="Port of the metrics; 0 for any free one.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all.")
+@click.option("--http-host", help="Address that HTTP listens on, where that is another: it is not encrypted.")
+@click.option("--metrics-host", help="Address that the metrics listen on, where that is another.")
+@click.option("--grpc-cert", type=FILE, help="Encrypt gRPC: the server's certificate (PEM).")
+@click.option("--grpc-key", type=FILE, help="Private key of --grpc-cert (PEM, no passphrase).")
+@click.option("--grpc-client-ca", type=FILE, help="Serve only callers with a certificate of these authorities (PEM).")
+@click.option(
+    "--admin-key-file",
+    type=FILE,
+    envvar="SHROTA_ADMIN_KEY_FILE",
+    help="File with the key that opens model control, shared memory, logging and tracing; closed to all without it.",
+)
+@click.option(
+    "--open",
+    "open_to_all",
+    multiple=True,
+    metavar="NAME",
+    help="Leave one of these open without the key: model-repository, shared-memory, logging, trace.",
+)
+@click.option("--trace-url", help="Send traces of requests to this collector (OTLP over HTTP).")
+@click.option(
+    "--trace-one-in",
+    type=click.IntRange(min=0),
+    default=100,
+    show_default=True,
+    help="Trace one request in so many; 0: only those whose caller sends a trace context.",
+)
 @click.option(
     "--engine",
     "engines",
@@ -65,6 +93,15 @@ def serve(
     grpc_port: int,
     metrics_port: int,
     host: str,
+    http_host: str | None,
+    metrics_host: str | None,
+    grpc_cert: Path | None,
+    grpc_key: Path | None,
+    grpc_client_ca: Path | None,
+    admin_key_file: Path | None,
+    open_to_all: tuple[str, ...],
+    trace_url: str | None,
+    trace_one_in: int,
     engines: tuple[str, ...],
     fallback: bool,
     models: tuple[str, ...],
@@ -77,7 +114,9 @@ def serve(
     Uses the tritonserver on the PATH (NVIDIA's container), else the one that nvidia-pytriton brings. A Python model
     whose process dies is brought back. A second Ctrl-C does not wait for requests in flight.
     """
-    from shrota_server.server import NO_LOG, TritonServer  # noqa: PLC0415 - `shrota --help` stays quick
+    from shrota_server.access import read_key  # noqa: PLC0415 - `shrota --help` stays quick
+    from shrota_server.server import NO_LOG, TritonServer  # noqa: PLC0415
+    from shrota_server.tracing import Tracing  # noqa: PLC0415
 
     logging.basicConfig(format="shrota: %(message)s", level=logging.WARNING)
     usable = _usable(engines, repository, fallback=fallback)
@@ -94,6 +133,12 @@ def serve(
         show_level=log_level,
         supervise=True,
         default_engine=None if models else usable[0],
+        http_host=http_host,
+        metrics_host=metrics_host,
+        grpc_tls=_grpc_tls(grpc_cert, grpc_key, grpc_client_ca),
+        admin_key=None if admin_key_file is None else read_key(admin_key_file),
+        open_to_all=open_to_all,
+        tracing=None if trace_url is None else Tracing(trace_url, trace_one_in),
     )
     _handle_signals(server)
     try:
@@ -107,6 +152,17 @@ def serve(
                 pass
     except Interrupted:
         _say("stopped")
+
+
+def _grpc_tls(certificate: Path | None, key: Path | None, client_authorities: Path | None) -> "GrpcTls | None":
+    from shrota_server.access import GrpcTls  # noqa: PLC0415
+    from shrota_server.errors import AccessError  # noqa: PLC0415
+
+    if certificate is not None and key is not None:
+        return GrpcTls(certificate, key, client_authorities)
+    if certificate is not None or key is not None or client_authorities is not None:
+        raise AccessError("gRPC is encrypted with --grpc-cert and --grpc-key: give both, or none of the two and no CA")
+    return None
 
 
 def _usable(engines: Sequence[str], repository: Path, *, fallback: bool) -> list[str]:

@@ -1,23 +1,32 @@
 """Triton's health and model control over HTTP."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from typing import Any
 from urllib.parse import quote
 
+from shrota_server.access import KEY_NAME
 from shrota_server.diagnosis import without_kind
 from shrota_server.errors import ServerError
 
 
 @dataclass(frozen=True)
 class Control:
-    """One server's control interface. Every call opens its own connection, so that any thread may use it."""
+    """One server's control interface. Every call opens its own connection, so that any thread may use it.
+
+    Attributes:
+        host: address of the server.
+        port: that of HTTP.
+        timeout_s: seconds for one answer, unless a call says otherwise.
+        admin_key: opens administration; None where that is open to all.
+    """
 
     host: str
     port: int
     timeout_s: float = 5
+    admin_key: str | None = field(default=None, repr=False)
 
     def is_ready(self, models: list[str]) -> bool:
         """Whether the server and all ``models`` say that they are ready; False also if there is no answer.
@@ -63,7 +72,8 @@ class Control:
     ) -> tuple[int, bytes]:
         connection = HTTPConnection(self.host, self.port, timeout=timeout_s or self.timeout_s)
         try:
-            connection.request(method, path, body)
+            headers = {} if self.admin_key is None else {KEY_NAME: self.admin_key}
+            connection.request(method, path, body, headers)
             response = connection.getresponse()
             return response.status, response.read()
         finally:

@@ -7,6 +7,7 @@
         ├── InstallationError                       the machine lacks something that Triton needs
         ├── RepositoryError   (FileNotFoundError)   the model repository, a model or its engine is missing
         ├── PlanError                               the TensorRT plan was built for another machine, or is missing
+        ├── AccessError       (ValueError)          a file of TLS, or the key of administration, cannot be used
         ├── PortInUseError    (OSError)             somebody else listens on a port that was asked for
         ├── StartError                              Triton ended, or was not ready in time
         └── StoppedError                            Triton ended by itself while it was serving
@@ -29,6 +30,10 @@ class RepositoryError(ServerError, FileNotFoundError):
 
 class PlanError(ServerError):
     """A TensorRT plan does not run on this machine, or is missing."""
+
+
+class AccessError(ServerError, ValueError):
+    """A file of TLS, or the key that opens administration, cannot be used."""
 
 
 class PortInUseError(ServerError, OSError):

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import stat
+import subprocess
 import sys
 import sysconfig
 from collections.abc import Mapping
@@ -21,6 +22,9 @@ STUB = "triton_python_backend_stub"
 # where NVIDIA's container keeps the Python backend
 CONTAINER_STUB = Path("/opt/tritonserver/backends/python") / STUB
 NEWEST_PYTHON = "3.12"
+INPUT_SIZE = "--http-max-input-size"
+LARGEST_INPUT = 2**31 - 1
+HELP_S = 30
 
 
 # glibc's allocator keeps what a long file has used, in up to eight pools a core: memory would grow with every one.
@@ -36,6 +40,8 @@ class Installation:
     environment: Mapping[str, str]
     backend_directory: Path | None = None
     """Where the backends of nvidia-pytriton's were put together; None for a tritonserver that brings its own."""
+    options: tuple[str, ...] = ()
+    """Flags that this tritonserver needs and others do not know."""
 
 
 def find_installation(folder: Path, environment: Mapping[str, str] | None = None) -> Installation:
@@ -54,8 +60,19 @@ def find_installation(folder: Path, environment: Mapping[str, str] | None = None
         if CONTAINER_STUB.is_file() and stub_python(CONTAINER_STUB) == _python_version():
             # same Python: let the models see the packages of the environment that shrota runs in
             environment["PATH"] = _path_with_interpreter(environment)
-        return Installation(Path(native), environment)
+        return Installation(Path(native), environment, options=_newer_options(native, environment))
     return _embedded(folder, environment)
+
+
+def _newer_options(executable: str, environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Since 2025 Triton refuses HTTP requests above 64 MiB, 17 minutes of audio; `acoustic` has limits of its own."""
+    try:
+        answer = subprocess.run(  # noqa: S603 - the tritonserver that will be run
+            [executable, "--help"], env=dict(environment), capture_output=True, text=True, timeout=HELP_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ()  # it will not start either, and says why then
+    return (f"{INPUT_SIZE}={LARGEST_INPUT}",) if INPUT_SIZE in answer.stdout + answer.stderr else ()
 
 
 def _embedded(folder: Path, environment: dict[str, str]) -> Installation:

@@ -22,6 +22,15 @@ class Ports:
     metrics: int = 0
 
 
+@dataclass(frozen=True)
+class Hosts:
+    """Addresses that the three services of one server listen on."""
+
+    http: str
+    grpc: str
+    metrics: str
+
+
 def is_free(host: str, port: int) -> bool:
     """Whether a server could listen on ``port`` of ``host`` now.
 
@@ -50,8 +59,8 @@ def is_free(host: str, port: int) -> bool:
     return True
 
 
-def choose(wanted: Ports, host: str) -> Ports:
-    """Checks the ports asked for and fills in free ones for those that are 0.
+def choose(wanted: Ports, hosts: Hosts) -> Ports:
+    """Checks the ports asked for and fills in free ones for those that are 0; no two services share one.
 
     Raises:
         PortInUseError: a port that was asked for is taken.
@@ -59,7 +68,8 @@ def choose(wanted: Ports, host: str) -> Ports:
     """
     given = {"--http-port": wanted.http, "--grpc-port": wanted.grpc, "--metrics-port": wanted.metrics}
     taken: set[int] = set()
-    for option, port in given.items():
+    addresses = (hosts.http, hosts.grpc, hosts.metrics)
+    for (option, port), host in zip(given.items(), addresses, strict=True):
         if port == 0:
             continue
         if not 0 < port <= HIGHEST:
@@ -69,7 +79,7 @@ def choose(wanted: Ports, host: str) -> Ports:
         if not is_free(host, port):
             raise PortInUseError(port, host, option)
         taken.add(port)
-    chosen = [port or _free(host, taken) for port in given.values()]
+    chosen = [port or _free(host, taken) for port, host in zip(given.values(), addresses, strict=True)]
     return Ports(*chosen)
 
 

@@ -3,24 +3,25 @@
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from shrota_server import ports as port_choice
+from shrota_server.access import GrpcTls, check_key, new_key, restrictions
+from shrota_server.command import triton_command
 from shrota_server.control import Control
 from shrota_server.diagnosis import PORT_IN_USE, find_cause
 from shrota_server.errors import RepositoryError, ServerError, StartError, StoppedError
-from shrota_server.installation import Installation, find_installation
+from shrota_server.installation import find_installation
 from shrota_server.instance import Instance, sweep
 from shrota_server.log import open_log
-from shrota_server.ports import Ports
+from shrota_server.ports import Hosts, Ports
 from shrota_server.process import Process
 from shrota_server.supervisor import Supervisor
+from shrota_server.tracing import Tracing
 
-# Triton waits so long for requests in flight when it is told to stop
-EXIT_TIMEOUT_S = 4
 POLL_S = 0.05
 PORT_ATTEMPTS = 3
 NO_LOG = Path(os.devnull)
@@ -48,11 +49,18 @@ class TritonServer:
         grpc_port: see ``http_port``.
         metrics_port: see ``http_port``.
         host: address to listen on.
+        http_host: address that HTTP listens on, if another; it has no encryption of its own.
+        metrics_host: address that the metrics listen on, if another than ``host``.
         ready_timeout_s: seconds that loading may take.
         log_path: where Triton's log goes; None for a file in the server's private folder, removed with it.
         show_level: also shows the log from this level up ("error", "warning", "info", "debug") on standard error.
         supervise: brings back Python models whose process dies (see :mod:`shrota_server.supervisor`).
         default_engine: runs requests that name no engine; None for the one in the configuration of ``acoustic``.
+        grpc_tls: encrypts gRPC; None for plain text.
+        admin_key: opens to whoever sends it what is closed to all others, see :data:`shrota_server.access.CLOSED`;
+            None for a new one, which only this object knows.
+        open_to_all: what of that is open without the key; perf_analyzer sends none for its shared memory.
+        tracing: sends traces of requests to a collector.
 
     Raises:
         ServerError: on entry, if the server cannot start; the text is one line that says why.
@@ -72,10 +80,18 @@ class TritonServer:
         show_level: str | None = None,
         supervise: bool = False,
         default_engine: str | None = None,
+        http_host: str | None = None,
+        metrics_host: str | None = None,
+        grpc_tls: GrpcTls | None = None,
+        admin_key: str | None = None,
+        open_to_all: Collection[str] = (),
+        tracing: Tracing | None = None,
     ) -> None:
         self.repository = Path(repository)
         self.models = list(models)
-        self.host = host
+        self.hosts = Hosts(
+            host if http_host is None else http_host, host, host if metrics_host is None else metrics_host
+        )
         self.ports = Ports(http_port, grpc_port, metrics_port)
         self.log_path = log_path if log_path is not None else Path()
         self._wanted_log_path = log_path
@@ -84,6 +100,10 @@ class TritonServer:
         self._show_level = show_level
         self._supervise = supervise
         self._default_engine = default_engine
+        self._grpc_tls = grpc_tls
+        self._admin_key = new_key() if admin_key is None else check_key(admin_key)
+        self._restrictions = restrictions(self._admin_key, open_to_all)
+        self._tracing = tracing
         self._process: Process | None = None
         self._supervisor: Supervisor | None = None
         self._failed_restart: ServerError | None = None
@@ -93,23 +113,17 @@ class TritonServer:
     @property
     def http_url(self) -> str:
         """Address of HTTP, without a scheme."""
-        return f"{self._reachable_host}:{self.ports.http}"
+        return f"{_reachable(self.hosts.http)}:{self.ports.http}"
 
     @property
     def grpc_url(self) -> str:
         """Address of gRPC, without a scheme."""
-        return f"{self._reachable_host}:{self.ports.grpc}"
+        return f"{_reachable(self.hosts.grpc)}:{self.ports.grpc}"
 
     @property
     def metrics_url(self) -> str:
         """Address of the metrics, without a scheme; the path is ``/metrics``."""
-        return f"{self._reachable_host}:{self.ports.metrics}"
-
-    @property
-    def _reachable_host(self) -> str:
-        if self.host in {"0.0.0.0", "::", ""}:  # noqa: S104 - the comparison binds nothing
-            return "127.0.0.1"
-        return f"[{self.host}]" if ":" in self.host else self.host
+        return f"{_reachable(self.hosts.metrics)}:{self.ports.metrics}"
 
     @property
     def process(self) -> Process:
@@ -130,7 +144,7 @@ class TritonServer:
     @property
     def control(self) -> Control:
         """Triton's health and model control."""
-        return Control(self._reachable_host.strip("[]"), self.ports.http)
+        return Control(_reachable(self.hosts.http).strip("[]"), self.ports.http, admin_key=self._admin_key)
 
     def is_running(self) -> bool:
         """Whether tritonserver runs."""
@@ -172,7 +186,7 @@ class TritonServer:
         self._stopping.clear()
         self._failed_restart = None
         for attempt in range(PORT_ATTEMPTS):
-            self.ports = port_choice.choose(self._wanted_ports, self.host)
+            self.ports = port_choice.choose(self._wanted_ports, self.hosts)
             try:
                 self._start()
             except StartError as error:
@@ -232,7 +246,15 @@ class TritonServer:
         try:
             installation = find_installation(instance.folder)
             self.log_path = self._wanted_log_path or instance.folder / "triton.log"
-            command = self._command(installation, instance)
+            command = triton_command(
+                installation,
+                instance,
+                repository=self.repository,
+                models=self.models,
+                hosts=self.hosts,
+                ports=self.ports,
+                options=self._options(),
+            )
             log_file = open_log(self.log_path)
         except BaseException:
             instance.remove()
@@ -247,24 +269,15 @@ class TritonServer:
             self._process.stop()
             raise
 
-    def _command(self, installation: Installation, instance: Instance) -> list[str]:
-        command = [str(installation.executable), "--model-repository", str(self.repository.resolve())]
-        if installation.backend_directory is not None:
-            command += ["--backend-directory", str(installation.backend_directory)]
-        # Triton would start a process more for every Python model, only to ask what its configuration lacks: ours lack
-        # nothing, and a model that was killed is back the sooner
-        command += ["--model-control-mode", "explicit", "--disable-auto-complete-config"]
-        for model in self.models:
-            command += ["--load-model", model]
-        for service, port in (("http", self.ports.http), ("grpc", self.ports.grpc), ("metrics", self.ports.metrics)):
-            command += [f"--{service}-port", str(port), f"--{service}-address", self.host]
-        command += ["--backend-config", f"python,shm-region-prefix-name={instance.region_prefix}"]
-        command += ["--exit-timeout-secs", str(EXIT_TIMEOUT_S)]
-        # Triton keeps the buffers of so many finished requests (8 by default): a long file would stay in memory 8 times
-        command += ["--grpc-infer-allocation-pool-size", "0"]
+    def _options(self) -> list[str]:
+        options = list(self._restrictions)
+        if self._grpc_tls is not None:
+            options += self._grpc_tls.options()
+        if self._tracing is not None:
+            options += self._tracing.options()
         if self._show_level == "debug":
-            command += ["--log-verbose", "1"]
-        return command
+            options += ["--log-verbose", "1"]
+        return options
 
     def _wait_ready(self, process: Process) -> None:
         deadline = time.monotonic() + self._ready_timeout_s
@@ -284,6 +297,13 @@ class TritonServer:
         if self._wanted_log_path is not None and self._wanted_log_path != NO_LOG:
             return f"see {self._wanted_log_path}"
         return "see its log (`--log-file FILE`)"
+
+
+def _reachable(host: str) -> str:
+    """Where a server that listens on ``host`` can be called, as part of an address."""
+    if host in {"0.0.0.0", "::", ""}:  # noqa: S104 - the comparison binds nothing
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host
 
 
 def _cause(process: Process) -> str:

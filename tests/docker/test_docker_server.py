@@ -1,0 +1,194 @@
+"""The server image without a container: its files, started by its own command with the embedded tritonserver."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from shrota_client import Client, Timeouts
+from shrota_client.address import Address
+from shrota_client.transports.grpc_common import channel_options
+from shrota_server.installation import find_installation
+from shrota_testing.container import Container, free_ports
+from shrota_testing.dns import NameServer
+from shrota_testing.dockerfile import Dockerfile
+from shrota_testing.repository import ROOT
+from shrota_testing.triton import call_http, statistics, stub_pid, wait_until
+from shrota_testing.utterances import expected_text, noise
+
+pytestmark = pytest.mark.triton
+Image = tuple[Path, dict[str, str]]
+
+
+def load_probe() -> Any:
+    """The image's probe as a module."""
+    specification = importlib.util.spec_from_file_location("probe", ROOT / "docker/server/probe.py")
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    sys.modules["probe"] = module
+    specification.loader.exec_module(module)
+    return module
+
+
+PROBE = load_probe()
+
+
+def probe(server: Container, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs the image's probe against a server."""
+    ports = [f"--{name}={getattr(server.ports, name)}" for name in ("http", "grpc", "metrics")]
+    command = [sys.executable, str(server.image / "opt/shrota/probe.py"), *arguments, *ports]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def listing(folder: Path) -> dict[Path, float]:
+    """All files, and when each was changed."""
+    return {path: path.stat().st_mtime for path in folder.rglob("*")}
+
+
+def test_the_image_s_files_are_all_that_a_transcript_needs(container: Container) -> None:
+    audio = noise(3)
+    with Client(container.grpc_url) as client:
+        assert client.transcribe(audio).text == expected_text(audio) != ""
+
+
+def test_nothing_is_written_into_the_image(container: Container) -> None:
+    before = listing(container.image)
+    with Client(container.grpc_url) as client:
+        client.transcribe(noise(1), parameters={"sample_rate": 8000})
+    assert probe(container, "live").returncode == 0
+    after = listing(container.image)
+    assert after == before
+    assert not [path for path in after if path.name == "__pycache__"]
+
+
+def test_the_command_of_the_image_is_the_one_that_was_started() -> None:
+    stage = Dockerfile.read(ROOT / "docker/server/Dockerfile").final
+    assert stage.values("CMD") == ['["python3", "/opt/shrota/serve.py"]']
+
+
+def test_every_flag_is_one_of_triton_s(tmp_path: Path, image: Image) -> None:
+    installation = find_installation(tmp_path)
+    done = subprocess.run(
+        [installation.executable, "--help"], env=dict(installation.environment), capture_output=True, text=True, check=False
+    )  # fmt: skip
+    known = set(re.findall(r"--[a-z][a-z0-9-]+", done.stdout + done.stderr))
+    assert "--model-repository" in known
+    source = (image[0] / "opt/shrota/serve.py").read_text(encoding="utf-8")
+    used = set(re.findall(r'f?"(--[a-z][a-z0-9-]+)', source))
+    assert len(used) >= 15
+    assert used <= known
+
+
+@pytest.mark.parametrize("path", ["repository/models/asr/unload", "repository/models/acoustic_trt/load"])
+def test_administration_is_closed(container: Container, path: str) -> None:
+    status, answer = call_http(container.http_url, f"/v2/{path}", {})
+    assert status == 403
+    assert "restricted" in answer["error"]
+    assert container.control.is_ready(["asr"])
+
+
+@pytest.mark.parametrize("what", ["live", "ready"])
+def test_a_server_that_transcribes_is_well(container: Container, what: str) -> None:
+    done = probe(container, what)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_server_that_is_not_there_is_not_well(container: Container) -> None:
+    done = subprocess.run(
+        [sys.executable, container.image / "opt/shrota/probe.py", "live", f"--http={free_ports('127.0.0.1').http}",
+         f"--metrics={container.ports.metrics}"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert re.fullmatch(r"shrota: the server does not answer: .*refused.*\n", done.stderr)
+
+
+def test_a_dead_python_model_is_found_though_triton_says_that_it_is_ready(image: Image) -> None:
+    with Container(*image) as server:
+        psutil.Process(stub_pid(server.process.pid, "acoustic")).kill()
+        assert wait_until(lambda: probe(server, "live", "--timeout=3").returncode == 1, 20)
+        done = probe(server, "ready", "--timeout=3", "--attempts=2")
+        assert done.returncode == 1
+        assert "does not transcribe" in done.stderr
+        assert server.control.is_ready(["asr", "acoustic", "acoustic_onnx"])
+
+
+def test_requests_that_are_under_way_when_it_is_told_to_end_are_answered(image: Image) -> None:
+    audios = [noise(600, seed) for seed in range(4)]
+    with Container(*image) as server, Client(server.grpc_url) as client, ThreadPoolExecutor(4) as pool:
+        calls = [pool.submit(client.transcribe, audio) for audio in audios]
+        assert wait_until(lambda: psutil.Process(stub_pid(server.process.pid, "acoustic")).cpu_times().user > 0.3, 20)
+        psutil.Process(server.process.pid).terminate()
+        for call, audio in zip(calls, audios, strict=True):
+            assert call.result().text.split()[:5] == expected_text(audio[: 20 * 16000]).split()[:5]
+        assert server.process.wait(30)
+        assert server.process.describe_exit() == "exit code 0"
+
+
+def test_no_request_is_lost_when_a_server_is_replaced(image: Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A roll-out as the chart does it: the name has the new server alone, then `drain` waits, then SIGTERM comes."""
+    hosts = ("127.0.0.1", "127.0.0.2")
+    ports = free_ports(*hosts)
+    environment = {**image[1], "SHROTA_CONNECTION_AGE_S": "1"}
+    audio = noise(2)
+    expected = expected_text(audio)
+    with (
+        Container(image[0], environment, host=hosts[0], ports=ports) as old,
+        Container(image[0], environment, host=hosts[1], ports=ports) as new,
+        NameServer(list(hosts)) as names,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        # no name server of this machine is asked; gRPC looks a name up at most twice a minute, if nobody says otherwise
+        target = f"dns://127.0.0.1:{names.port}/shrota.test:{ports.grpc}"
+        monkeypatch.setattr(Address, "target", property(lambda _: target))
+        options = channel_options(Timeouts())
+        quick = [*options, ("grpc.dns_min_time_between_resolutions_ms", 100)]
+        monkeypatch.setattr("shrota_client.transports.grpc_sync.channel_options", lambda _: quick)
+        stop = threading.Event()
+
+        def keep_asking() -> list[str]:
+            with Client(f"shrota.test:{ports.grpc}") as client:
+                return list(iter(lambda: "" if stop.is_set() else client.transcribe(audio).text, ""))
+
+        callers = [pool.submit(keep_asking) for _ in range(4)]
+        assert wait_until(lambda: all(served(one) >= 8 for one in (old, new)), 30), "requests went to one server only"
+
+        names.addresses = [hosts[1]]
+        monkeypatch.setattr(PROBE, "connections", lambda _port: connected(old))
+        server = PROBE.Server(ports.http, ports.grpc, ports.metrics)
+        assert "nobody is connected" in PROBE.drain(server, notice_s=1, quiet_s=1, longest_s=30)
+        before = served(new)
+        psutil.Process(old.process.pid).terminate()
+        assert old.process.wait(20)
+        assert wait_until(lambda: served(new) >= before + 8, 30)
+        stop.set()
+        answers = [text for caller in callers for text in caller.result(30)]
+    assert len(answers) >= 24
+    assert set(answers) == {expected}
+
+
+def served(server: Container) -> int:
+    """How many requests `asr` of a server has answered."""
+    return int(statistics(server.http_url, "asr")["inference_stats"]["success"]["count"])
+
+
+def connected(server: Container) -> int:
+    """How many callers are connected to a server's gRPC."""
+    found = psutil.Process(server.process.pid).net_connections("tcp")
+    return sum(one.status == "ESTABLISHED" and one.laddr == (server.host, server.ports.grpc) for one in found)
+
+
+def test_the_probe_sees_who_is_connected(container: Container) -> None:
+    assert PROBE.connections(container.ports.grpc) == 0
+    with Client(container.grpc_url) as client:
+        client.transcribe(noise(1))
+        assert PROBE.connections(container.ports.grpc) == 1
+    assert wait_until(lambda: PROBE.connections(container.ports.grpc) == 0, 5)

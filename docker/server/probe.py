@@ -127,7 +127,7 @@ def drain(server: Server, notice_s: float, quiet_s: float, longest_s: float) -> 
 
     Args:
         server: it still serves whoever comes.
-        notice_s: how long callers may take to learn that this server is not to be used any more: first this time passes.
+        notice_s: first so long, in which callers learn that this server is not to be used any more.
         quiet_s: then nobody must be connected over gRPC, nothing wait and nothing get done for so long.
         longest_s: after which it gives up.
     """
@@ -148,19 +148,28 @@ def drain(server: Server, notice_s: float, quiet_s: float, longest_s: float) -> 
     return f"gave up after {longest_s:g} s with {callers} connections: tritonserver waits for requests in flight"
 
 
-def main() -> None:
-    """Runs one of the three."""
+def make_parser() -> argparse.ArgumentParser:
+    """What may be asked, and how."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["live", "ready", "drain"])
     parser.add_argument("--timeout", type=float, default=8, metavar="SECONDS", help="for the transcript")
     parser.add_argument("--attempts", type=int, default=1, help="before it counts as failed")
-    parser.add_argument("--end-server", action="store_true", help="where Triton still says that it is ready, then ends it: the container's first process")
+    parser.add_argument(
+        "--end-server",
+        action="store_true",
+        help="where Triton still says that it is ready, then ends it: the container's first process",
+    )
     parser.add_argument("--notice", type=float, default=70, metavar="SECONDS", help="of drain: callers learn of it")
     parser.add_argument("--quiet", type=float, default=3, metavar="SECONDS", help="of drain: nothing happens")
     parser.add_argument("--longest", type=float, default=300, metavar="SECONDS", help="of drain: then it gives up")
     for name, default in (("http", 8000), ("grpc", 8001), ("metrics", 8002)):
         parser.add_argument(f"--{name}", type=int, default=default, metavar="PORT")
-    options = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Runs one of the three."""
+    options = make_parser().parse_args()
     server = Server(options.http, options.grpc, options.metrics)
     if options.what == "drain":
         print(drain(server, options.notice, options.quiet, options.longest), flush=True)  # noqa: T201

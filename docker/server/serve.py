@@ -34,7 +34,7 @@ class SettingError(Exception):
 
 
 def command(environment: Mapping[str, str], arguments: Sequence[str] = ()) -> list[str]:
-    """tritonserver and its flags.
+    """The command line of tritonserver.
 
     Raises:
         SettingError: a setting cannot be right.

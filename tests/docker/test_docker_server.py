@@ -1,6 +1,5 @@
 """The server image without a container: its files, started by its own command with the embedded tritonserver."""
 
-import importlib.util
 import re
 import subprocess
 import sys
@@ -16,29 +15,18 @@ from shrota_client import Client, Timeouts
 from shrota_client.address import Address
 from shrota_client.transports.grpc_common import channel_options
 from shrota_server.installation import find_installation
+from shrota_testing import scripts
 from shrota_testing.container import Container, free_ports
 from shrota_testing.dns import NameServer
 from shrota_testing.dockerfile import Dockerfile
 from shrota_testing.repository import ROOT
+from shrota_testing.scripts import load
 from shrota_testing.triton import call_http, statistics, stub_pid, wait_until
 from shrota_testing.utterances import expected_text, noise
 
 pytestmark = pytest.mark.triton
 Image = tuple[Path, dict[str, str]]
-
-
-def load_probe() -> Any:
-    """The image's probe as a module."""
-    specification = importlib.util.spec_from_file_location("probe", ROOT / "docker/server/probe.py")
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    sys.modules["probe"] = module
-    specification.loader.exec_module(module)
-    return module
-
-
-PROBE = load_probe()
+PROBE: Any = load(scripts.PROBE)
 
 
 def probe(server: Container, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -76,9 +64,8 @@ def test_the_command_of_the_image_is_the_one_that_was_started() -> None:
 
 def test_every_flag_is_one_of_triton_s(tmp_path: Path, image: Image) -> None:
     installation = find_installation(tmp_path)
-    done = subprocess.run(
-        [installation.executable, "--help"], env=dict(installation.environment), capture_output=True, text=True, check=False
-    )  # fmt: skip
+    command, environment = [str(installation.executable), "--help"], dict(installation.environment)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     known = set(re.findall(r"--[a-z][a-z0-9-]+", done.stdout + done.stderr))
     assert "--model-repository" in known
     source = (image[0] / "opt/shrota/serve.py").read_text(encoding="utf-8")

@@ -122,30 +122,34 @@ def connections(port: int, tables: tuple[Path, ...] = (Path("/proc/net/tcp"), Pa
     return count
 
 
-def drain(server: Server, notice_s: float, quiet_s: float, longest_s: float) -> str:
+def drain(server: Server, notice_s: float, quiet_s: float, longest_s: float, *, in_flight_only: bool = False) -> str:
     """Waits until the last caller has gone; a line that says how that went.
+
+    It must come before the server is told to end: then Triton takes no request any more, not even for the next step of
+    one that is under way, which fails (UNAVAILABLE). Only who is in the last step, the decoder, gets the answer.
 
     Args:
         server: it still serves whoever comes.
         notice_s: first so long, in which callers learn that this server is not to be used any more.
         quiet_s: then nobody must be connected over gRPC, nothing wait and nothing get done for so long.
         longest_s: after which it gives up.
+        in_flight_only: not to wait for callers to go, where there is no other server that they could go to.
     """
     started = time.monotonic()
     time.sleep(notice_s)
-    quiet_since, before = time.monotonic(), -1.0
+    callers, quiet_since, before = 0, time.monotonic(), -1.0
     while time.monotonic() - started < longest_s:
         try:
             done, waiting = server.counts(PROGRESS), server.counts(WORK)
         except (OSError, HTTPException):
             return "the server does not answer any more"
-        callers = connections(server.grpc)
+        callers = 0 if in_flight_only else connections(server.grpc)
         if callers or waiting or done != before:
             quiet_since, before = time.monotonic(), done
         elif time.monotonic() - quiet_since >= quiet_s:
-            return f"nobody is connected and nothing at work, after {time.monotonic() - started:.0f} s"
+            return f"nothing is at work, {callers} callers are connected, after {time.monotonic() - started:.0f} s"
         time.sleep(min(1.0, quiet_s))
-    return f"gave up after {longest_s:g} s with {callers} connections: tritonserver waits for requests in flight"
+    return f"gave up after {longest_s:g} s with {callers} callers connected: their requests will be refused"
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -162,6 +166,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--notice", type=float, default=70, metavar="SECONDS", help="of drain: callers learn of it")
     parser.add_argument("--quiet", type=float, default=3, metavar="SECONDS", help="of drain: nothing happens")
     parser.add_argument("--longest", type=float, default=300, metavar="SECONDS", help="of drain: then it gives up")
+    parser.add_argument("--in-flight-only", action="store_true", help="of drain: callers may stay connected")
     for name, default in (("http", 8000), ("grpc", 8001), ("metrics", 8002)):
         parser.add_argument(f"--{name}", type=int, default=default, metavar="PORT")
     return parser
@@ -172,7 +177,8 @@ def main() -> None:
     options = make_parser().parse_args()
     server = Server(options.http, options.grpc, options.metrics)
     if options.what == "drain":
-        print(drain(server, options.notice, options.quiet, options.longest), flush=True)  # noqa: T201
+        times = (options.notice, options.quiet, options.longest)
+        print(drain(server, *times, in_flight_only=options.in_flight_only), flush=True)  # noqa: T201
         return
     check = ready if options.what == "ready" else infer
     for attempt in range(1, options.attempts + 1):

@@ -151,6 +151,14 @@ def test_the_server_s_health_is_a_transcript(services: dict[str, Service], name:
 
 
 @pytest.mark.parametrize("name", SERVERS)
+def test_what_is_under_way_is_let_finish_before_the_server_is_told_to_end(name: str) -> None:
+    (hook,) = yaml.safe_load(FILE.read_text(encoding="utf-8"))["services"][name]["pre_stop"]
+    assert hook["command"][:2] == ["python3", "/opt/shrota/probe.py"]
+    asked = PROBE.make_parser().parse_args(hook["command"][2:])
+    assert (asked.what, asked.in_flight_only, asked.notice) == ("drain", True, 0)
+
+
+@pytest.mark.parametrize("name", SERVERS)
 def test_docker_waits_longer_than_triton_for_requests_in_flight(services: dict[str, Service], name: str) -> None:
     minutes, seconds = re.fullmatch(r"(\d+)m(\d+)s", services[name]["stop_grace_period"]).groups()  # type: ignore[union-attr]
     assert 60 * int(minutes) + int(seconds) > int(settings()["SHROTA_EXIT_TIMEOUT_S"])
@@ -159,8 +167,8 @@ def test_docker_waits_longer_than_triton_for_requests_in_flight(services: dict[s
 def test_programs_get_only_settings_that_they_read(services: dict[str, Service]) -> None:
     for name in SERVERS:
         own = {key for key in services[name]["environment"] if key.startswith("SHROTA_")}
-        # where Triton's HTTP listens is the container's own business
-        assert own == scripts.settings_of(scripts.SERVE) - {"SHROTA_HTTP_HOST"}
+        # where HTTP listens is the container's own business, and SHROTA_ENGINE is what serve.py hands on
+        assert own == scripts.settings_of(scripts.SERVE) - {"SHROTA_HTTP_HOST", "SHROTA_ENGINE"}
         made = {key for key in services[name.replace("server", "export")]["environment"] if key.startswith("SHROTA_")}
         assert made <= scripts.settings_of(scripts.PREPARE)
 

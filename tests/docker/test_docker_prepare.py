@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import soundfile
 
+from shrota_export.cli import export
 from shrota_export.configuration import read_configuration
 from shrota_testing import scripts
+from shrota_testing.checkpoints import make_audio, write_checkpoint
 from shrota_testing.repository import copy_repository
 
 PREPARE: Any = scripts.load(scripts.PREPARE)
@@ -194,3 +197,31 @@ def test_a_setting_that_is_none_is_said_in_one_line(environment: dict[str, str],
 def test_a_source_that_is_no_repository_is_said(environment: dict[str, str], tmp_path: Path) -> None:
     with pytest.raises(PREPARE.PrepareError, match=r"is no model repository: acoustic_onnx/config\.pbtxt is missing"):
         run({**environment, "SHROTA_SOURCE": str(tmp_path)})
+
+
+def test_the_commands_are_ones_that_shrota_has(environment: dict[str, str], tmp_path: Path) -> None:
+    """With the real commands: a tiny checkpoint is exported, converted to 8 bits, and nothing is done twice."""
+    lines = []
+    for index, num_samples in enumerate((24000, 16000)):
+        soundfile.write(tmp_path / f"{index}.wav", make_audio(num_samples, index), 16000)
+        lines.append(json.dumps({"audio": f"{index}.wav", "text": ""}))
+    (tmp_path / "speech.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    settings = PREPARE.Settings.read({
+        **environment,
+        "SHROTA_CHECKPOINT": str(write_checkpoint(tmp_path / "checkpoint")),
+        "SHROTA_SPEECH": str(tmp_path / "speech.jsonl"),
+        "SHROTA_PRECISION": "int8",
+        "SHROTA_SETTINGS": "acoustic.max_audio_seconds=60",
+    })  # fmt: skip
+
+    def run_here(arguments: list[str]) -> None:
+        assert arguments[0] == "export"
+        export.main(arguments[1:], standalone_mode=False)
+
+    PREPARE.prepare(settings, run_here)
+    manifest = settings.repository / "acoustic_onnx/1/manifest.json"
+    made = manifest.read_text(encoding="utf-8")
+    assert json.loads(made)["precision"]["precision"] == "int8"
+    assert (settings.repository / "acoustic_onnx/1/float32.onnx").is_file()
+    PREPARE.prepare(settings, run_here)
+    assert manifest.read_text(encoding="utf-8") == made

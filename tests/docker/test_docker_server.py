@@ -1,9 +1,11 @@
 """The server image without a container: its files, started by its own command with the embedded tritonserver."""
 
 import re
+import shutil
 import subprocess
 import sys
 import threading
+import venv
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,17 +13,19 @@ from typing import Any
 import psutil
 import pytest
 
-from shrota_client import Client, Timeouts
+from shrota_client import Client, Decoding, Timeouts
 from shrota_client.address import Address
+from shrota_client.errors import ServerUnavailableError
 from shrota_client.transports.grpc_common import channel_options
 from shrota_server.installation import find_installation
 from shrota_testing import scripts
 from shrota_testing.container import Container, free_ports
 from shrota_testing.dns import NameServer
 from shrota_testing.dockerfile import Dockerfile
-from shrota_testing.repository import ROOT
+from shrota_testing.engines import write_tiny_engine
+from shrota_testing.repository import ROOT, TOKENS, set_instances
 from shrota_testing.scripts import load
-from shrota_testing.triton import call_http, statistics, stub_pid, wait_until
+from shrota_testing.triton import call_http, is_at_work, statistics, stub_pid, wait_until
 from shrota_testing.utterances import expected_text, noise
 
 pytestmark = pytest.mark.triton
@@ -36,25 +40,27 @@ def probe(server: Container, *arguments: str) -> subprocess.CompletedProcess[str
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
-def listing(folder: Path) -> dict[Path, float]:
-    """All files, and when each was changed."""
-    return {path: path.stat().st_mtime for path in folder.rglob("*")}
-
-
 def test_the_image_s_files_are_all_that_a_transcript_needs(container: Container) -> None:
     audio = noise(3)
     with Client(container.grpc_url) as client:
         assert client.transcribe(audio).text == expected_text(audio) != ""
 
 
-def test_nothing_is_written_into_the_image(container: Container) -> None:
-    before = listing(container.image)
-    with Client(container.grpc_url) as client:
+def test_packages_are_found_where_the_image_puts_them(image: Image, tmp_path: Path) -> None:
+    """In an environment of their own, whose python3 is the first on the PATH: Triton's stub heeds no PYTHONPATH."""
+    import soxr
+
+    venv.create(tmp_path, with_pip=False, symlinks=True)
+    (packages,) = tmp_path.glob("lib/python*/site-packages")
+    installed = Path(soxr.__file__).parent
+    place = shutil.copytree(installed, packages / "soxr")
+    (packages / "others.pth").write_text(f"{installed.parent}\n", encoding="utf-8")
+    with Container(*image, python=tmp_path) as server, Client(server.grpc_url) as client:
         client.transcribe(noise(1), parameters={"sample_rate": 8000})
-    assert probe(container, "live").returncode == 0
-    after = listing(container.image)
-    assert after == before
-    assert not [path for path in after if path.name == "__pycache__"]
+        process = psutil.Process(stub_pid(server.process.pid, "acoustic"))
+        loaded = {mapping.path for mapping in process.memory_maps() if "/soxr/" in mapping.path}
+    assert loaded
+    assert {Path(path).parent for path in loaded} == {place}
 
 
 def test_the_command_of_the_image_is_the_one_that_was_started() -> None:
@@ -108,16 +114,58 @@ def test_a_dead_python_model_is_found_though_triton_says_that_it_is_ready(image:
         assert server.control.is_ready(["asr", "acoustic", "acoustic_onnx"])
 
 
-def test_requests_that_are_under_way_when_it_is_told_to_end_are_answered(image: Image) -> None:
-    audios = [noise(600, seed) for seed in range(4)]
-    with Container(*image) as server, Client(server.grpc_url) as client, ThreadPoolExecutor(4) as pool:
-        calls = [pool.submit(client.transcribe, audio) for audio in audios]
-        assert wait_until(lambda: psutil.Process(stub_pid(server.process.pid, "acoustic")).cpu_times().user > 0.3, 20)
+@pytest.fixture(scope="module")
+def slow_image(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Image:
+    """The image with an engine that takes seconds for minutes of audio, and one decoder."""
+    root = shutil.copytree(image[0], tmp_path_factory.mktemp("slow") / "image")
+    write_tiny_engine(root / "models/acoustic_onnx/1/model.onnx", len(TOKENS), ballast=16384)
+    set_instances(root / "models/ctc_decoder/config.pbtxt", 1)
+    return root, image[1]
+
+
+def test_who_is_before_the_last_step_when_triton_is_told_to_end_is_refused(slow_image: Image) -> None:
+    """Why `drain` comes first."""
+    with Container(*slow_image) as server, Client(server.grpc_url) as client, ThreadPoolExecutor() as pool:
+        call = pool.submit(client.transcribe, noise(100))
+        assert wait_until(lambda: is_busy(server), 10)
         psutil.Process(server.process.pid).terminate()
-        for call, audio in zip(calls, audios, strict=True):
-            assert call.result().text.split()[:5] == expected_text(audio[: 20 * 16000]).split()[:5]
-        assert server.process.wait(30)
+        with pytest.raises(ServerUnavailableError, match="stopping"):
+            call.result(100)
+        assert server.process.wait(60)
         assert server.process.describe_exit() == "exit code 0"
+
+
+def test_who_is_in_the_last_step_when_triton_is_told_to_end_is_answered(slow_image: Image) -> None:
+    search = Decoding(beam_width=50)  # of noise: some seconds
+    with Container(*slow_image) as server, Client(server.grpc_url) as client, ThreadPoolExecutor() as pool:
+        call = pool.submit(client.transcribe, noise(20), decoding=search)
+        assert is_at_work(server.process.pid, "ctc_decoder")
+        psutil.Process(server.process.pid).terminate()
+        assert wait_until(lambda: not PROBE.says_ready(probed(server)), 10)
+        assert not call.done()
+        assert call.result(100).duration == 20
+        assert server.process.wait(60)
+
+
+def test_drain_waits_for_requests_that_are_under_way(slow_image: Image) -> None:
+    with Container(*slow_image) as server, Client(server.grpc_url) as client, ThreadPoolExecutor() as pool:
+        call = pool.submit(client.transcribe, noise(100))
+        assert wait_until(lambda: is_busy(server), 10)
+        assert not call.done()
+        done = probe(server, "drain", "--notice=0", "--quiet=0.5", "--longest=60", "--in-flight-only")
+        assert done.stdout.startswith("nothing is at work, 0 callers are connected")
+        assert call.done()
+        assert call.result().duration == 100
+
+
+def probed(server: Container) -> Any:
+    """The server, for the functions of the probe."""
+    return PROBE.Server(server.ports.http, server.ports.grpc, server.ports.metrics)
+
+
+def is_busy(server: Container) -> bool:
+    """Whether `acoustic` has audio that is still to be run."""
+    return bool(probed(server).counts(("shrota_pending_seconds",)))
 
 
 def test_no_request_is_lost_when_a_server_is_replaced(image: Image, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,8 +198,8 @@ def test_no_request_is_lost_when_a_server_is_replaced(image: Image, monkeypatch:
 
         names.addresses = [hosts[1]]
         monkeypatch.setattr(PROBE, "connections", lambda _port: connected(old))
-        server = PROBE.Server(ports.http, ports.grpc, ports.metrics)
-        assert "nobody is connected" in PROBE.drain(server, notice_s=1, quiet_s=1, longest_s=30)
+        said = PROBE.drain(probed(old), notice_s=1, quiet_s=1, longest_s=30)
+        assert said.startswith("nothing is at work, 0 callers are connected")
         before = served(new)
         psutil.Process(old.process.pid).terminate()
         assert old.process.wait(20)
@@ -162,9 +210,9 @@ def test_no_request_is_lost_when_a_server_is_replaced(image: Image, monkeypatch:
     assert set(answers) == {expected}
 
 
-def served(server: Container) -> int:
-    """How many requests `asr` of a server has answered."""
-    return int(statistics(server.http_url, "asr")["inference_stats"]["success"]["count"])
+def served(server: Container, model: str = "asr") -> int:
+    """How many requests a model of a server has answered."""
+    return int(statistics(server.http_url, model)["inference_stats"]["success"]["count"])
 
 
 def connected(server: Container) -> int:

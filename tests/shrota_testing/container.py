@@ -44,8 +44,9 @@ class Container:
 
     Args:
         image: what :func:`assemble_server_image` laid out.
-        environment: what the image and whoever runs it set. ``PYTHONPATH`` is left out: those packages are this test's.
+        environment: what the image and whoever runs it set; ``PATH`` is not taken from there.
         arguments: further flags of Triton's.
+        python: the environment whose packages the models use, as the image has one; None: that of the tests.
         host: address to listen on.
         ports: to listen on; None for free ones.
     """
@@ -56,13 +57,15 @@ class Container:
         environment: Mapping[str, str],
         arguments: Sequence[str] = (),
         *,
+        python: Path | None = None,
         host: str = "127.0.0.1",
         ports: Ports | None = None,
     ) -> None:
         self.image = image
         self.host = host
         self.ports = ports if ports is not None else free_ports(host)
-        self._environment = {name: value for name, value in environment.items() if name != "PYTHONPATH"}
+        self._environment = {name: value for name, value in environment.items() if name != "PATH"}
+        self._python = python
         self._arguments = arguments
         self._process: Process | None = None
 
@@ -92,6 +95,8 @@ class Container:
         instance = Instance.create()
         found = find_installation(instance.folder)
         path = f"{found.executable.parent}:{found.environment['PATH']}"
+        if self._python is not None:
+            path = f"{self._python / 'bin'}:{path}"
         environment = {
             **found.environment,
             **self._environment,

@@ -24,6 +24,7 @@ DEFAULTS = {
     "SHROTA_ENGINES": "acoustic_onnx",
     "SHROTA_EXIT_TIMEOUT_S": "60",
     "SHROTA_CONNECTION_AGE_S": "30",
+    "SHROTA_HTTP_MAX_BYTES": "134217728",
     "SHROTA_HTTP_HOST": "0.0.0.0",  # noqa: S104 - in a container of its own; who may come in is the network's business
     "SHROTA_TRACE_ONE_IN": "100",
 }
@@ -54,13 +55,17 @@ def command(environment: Mapping[str, str], arguments: Sequence[str] = ()) -> li
         # else the buffers of eight finished requests are kept
         "--grpc-infer-allocation-pool-size=0",
         # gRPC clients stay with the server that they once found; after this time they look again who there is
-        f"--grpc-max-connection-age={1000 * seconds(settings, 'SHROTA_CONNECTION_AGE_S')}",
-        f"--exit-timeout-secs={seconds(settings, 'SHROTA_EXIT_TIMEOUT_S')}",
+        f"--grpc-max-connection-age={1000 * number(settings, 'SHROTA_CONNECTION_AGE_S')}",
+        f"--exit-timeout-secs={number(settings, 'SHROTA_EXIT_TIMEOUT_S')}",
         # quantiles of the last minute's latencies
         "--metrics-config=summary_latencies=true",
     ]
     if name := settings.get("SHROTA_CONFIG_NAME"):
         words.append(f"--model-config-name={name}")
+    if "NVIDIA_TRITON_SERVER_VERSION" in settings:
+        # NVIDIA's images say so. Triton of 2025 and later takes no more than 64 MiB over HTTP by itself; the embedded
+        # 2.51 has no such flag
+        words.append(f"--http-max-input-size={number(settings, 'SHROTA_HTTP_MAX_BYTES')}")
     return [*words, *restrictions(settings), *encryption(settings), *tracing(settings), *arguments]
 
 
@@ -107,12 +112,12 @@ def tracing(settings: Mapping[str, str]) -> list[str]:
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise SettingError(f"SHROTA_TRACE_URL={url!r} is no address of a collector: http://HOST:4318/v1/traces")
-    one_in = seconds(settings, "SHROTA_TRACE_ONE_IN")
+    one_in = number(settings, "SHROTA_TRACE_ONE_IN")
     options = ("mode=opentelemetry", f"opentelemetry,url={url}", "opentelemetry,resource=service.name=shrota")
     return [f"--trace-config={each}" for each in (*options, "level=TIMESTAMPS", f"rate={one_in}", "count=-1")]
 
 
-def seconds(settings: Mapping[str, str], name: str) -> int:
+def number(settings: Mapping[str, str], name: str) -> int:
     """A whole number, 0 or more."""
     text = settings[name]
     if not re.fullmatch(r"[0-9]{1,9}", text):

@@ -35,6 +35,12 @@ def test_what_is_set_to_nothing_is_not_set() -> None:
     assert [f for f in flags(**empty) if "restricted" not in f] == [f for f in flags() if "restricted" not in f]
 
 
+def test_nvidia_s_images_take_longer_audio_over_http() -> None:
+    assert "--http-max-input-size=134217728" in flags(NVIDIA_TRITON_SERVER_VERSION="25.10")
+    assert "--http-max-input-size=7" in flags(NVIDIA_TRITON_SERVER_VERSION="25.10", SHROTA_HTTP_MAX_BYTES="7")
+    assert not [flag for flag in flags() if flag.startswith("--http-max")]
+
+
 def test_both_engines_are_loaded_and_the_first_is_the_usual_one() -> None:
     made = flags(SHROTA_ENGINES="acoustic_trt, acoustic_onnx")
     assert [flag for flag in made if flag.startswith("--load-model")] == [

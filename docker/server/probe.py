@@ -15,6 +15,7 @@ import re
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -122,7 +123,7 @@ def connections(port: int, tables: tuple[Path, ...] = (Path("/proc/net/tcp"), Pa
     return count
 
 
-def drain(server: Server, notice_s: float, quiet_s: float, longest_s: float, *, in_flight_only: bool = False) -> str:
+def drain(server: Server, callers: Sequence[int], notice_s: float, quiet_s: float, longest_s: float) -> str:
     """Waits until the last caller has gone; a line that says how that went.
 
     It must come before the server is told to end: then Triton takes no request any more, not even for the next step of
@@ -130,26 +131,26 @@ def drain(server: Server, notice_s: float, quiet_s: float, longest_s: float, *, 
 
     Args:
         server: it still serves whoever comes.
+        callers: ports on which they come; none: they need not go, where there is no other server to go to.
         notice_s: first so long, in which callers learn that this server is not to be used any more.
-        quiet_s: then nobody must be connected over gRPC, nothing wait and nothing get done for so long.
+        quiet_s: then nobody must be connected to these ports, nothing wait and nothing get done for so long.
         longest_s: after which it gives up.
-        in_flight_only: not to wait for callers to go, where there is no other server that they could go to.
     """
     started = time.monotonic()
     time.sleep(notice_s)
-    callers, quiet_since, before = 0, time.monotonic(), -1.0
+    connected, quiet_since, before = 0, time.monotonic(), -1.0
     while time.monotonic() - started < longest_s:
         try:
             done, waiting = server.counts(PROGRESS), server.counts(WORK)
         except (OSError, HTTPException):
             return "the server does not answer any more"
-        callers = 0 if in_flight_only else connections(server.grpc)
-        if callers or waiting or done != before:
+        connected = sum(connections(port) for port in callers)
+        if connected or waiting or done != before:
             quiet_since, before = time.monotonic(), done
         elif time.monotonic() - quiet_since >= quiet_s:
-            return f"nothing is at work, {callers} callers are connected, after {time.monotonic() - started:.0f} s"
+            return f"nothing is at work, {connected} callers are connected, after {time.monotonic() - started:.0f} s"
         time.sleep(min(1.0, quiet_s))
-    return f"gave up after {longest_s:g} s with {callers} callers connected: their requests will be refused"
+    return f"gave up after {longest_s:g} s with {connected} callers connected: their requests will be refused"
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -167,6 +168,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--quiet", type=float, default=3, metavar="SECONDS", help="of drain: nothing happens")
     parser.add_argument("--longest", type=float, default=300, metavar="SECONDS", help="of drain: then it gives up")
     parser.add_argument("--in-flight-only", action="store_true", help="of drain: callers may stay connected")
+    parser.add_argument("--callers", type=int, action="append", metavar="PORT", help="of drain: where they come [gRPC]")
     for name, default in (("http", 8000), ("grpc", 8001), ("metrics", 8002)):
         parser.add_argument(f"--{name}", type=int, default=default, metavar="PORT")
     return parser
@@ -178,7 +180,8 @@ def main() -> None:
     server = Server(options.http, options.grpc, options.metrics)
     if options.what == "drain":
         times = (options.notice, options.quiet, options.longest)
-        print(drain(server, *times, in_flight_only=options.in_flight_only), flush=True)  # noqa: T201
+        callers = () if options.in_flight_only else options.callers or (server.grpc,)
+        print(drain(server, callers, *times), flush=True)  # noqa: T201
         return
     check = ready if options.what == "ready" else infer
     for attempt in range(1, options.attempts + 1):

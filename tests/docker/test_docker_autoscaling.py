@@ -48,8 +48,8 @@ def test_the_server_has_every_metric_that_is_asked_for(container: Container) -> 
 def test_the_queries_give_seconds_for_each_pod(tmp_path: Path) -> None:
     rules = [{"record": name, "expr": query} for name, query in queries().items()]
     (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": [{"name": "adapter", "rules": rules}]}))
-    # pod a: 4 requests a second that wait 0.25 s each in acoustic's queue and 0.05 s in the decoder's; 30 s of audio wait,
-    # of which it runs 10 in a second. pod b has nothing to do.
+    # pod a: 4 requests a second that wait 0.25 s each in the queue of acoustic and 0.05 s in the decoder's; 30 s of
+    # audio wait, of which it runs 10 in a second. pod b has nothing to do.
     labels = 'namespace="speech",pod="{}"'
     series = {
         f'nv_inference_queue_duration_us{{model="acoustic",{labels}}}': (60_000_000, 0),

@@ -216,6 +216,8 @@ def test_behind_the_proxy_triton_s_http_is_reached_from_inside_alone() -> None:
     assert list(found) == ["prepare", "proxy", "server"]
     assert found["proxy"]["restartPolicy"] == "Always", "a sidecar ends after the server"
     assert environment(found["server"])["SHROTA_HTTP_HOST"] == "127.0.0.1"
+    drain = PROBE.make_parser().parse_args(found["server"]["lifecycle"]["preStop"]["exec"]["command"][2:])
+    assert drain.callers == [8443]
     (ports,) = {
         tuple(port["port"] for port in rule["ports"])
         for rule in find(documents, "NetworkPolicy")["spec"]["ingress"][:1]

@@ -198,7 +198,7 @@ def test_no_request_is_lost_when_a_server_is_replaced(image: Image, monkeypatch:
 
         names.addresses = [hosts[1]]
         monkeypatch.setattr(PROBE, "connections", lambda _port: connected(old))
-        said = PROBE.drain(probed(old), notice_s=1, quiet_s=1, longest_s=30)
+        said = PROBE.drain(probed(old), [ports.grpc], notice_s=1, quiet_s=1, longest_s=30)
         assert said.startswith("nothing is at work, 0 callers are connected")
         before = served(new)
         psutil.Process(old.process.pid).terminate()

@@ -30,6 +30,10 @@ from shrota_testing.utterances import expected_text, noise
 
 pytestmark = pytest.mark.triton
 Image = tuple[Path, dict[str, str]]
+# what the first stage of the image installs
+IMAGE_PACKAGES = ("numpy", "numpy.libs", "soxr", "ctc_beam_decoder*")
+# of our ONNX Runtime backend, in whose place NVIDIA's image has its own
+ENGINE_PACKAGES = ("onnxruntime", "flatbuffers", "packaging", "google", "sympy", "mpmath")
 PROBE: Any = load(scripts.PROBE)
 
 
@@ -46,19 +50,24 @@ def test_the_image_s_files_are_all_that_a_transcript_needs(container: Container)
         assert client.transcribe(audio).text == expected_text(audio) != ""
 
 
-def test_packages_are_found_where_the_image_puts_them(image: Image, tmp_path: Path) -> None:
+def test_the_packages_of_the_image_suffice_and_are_found_where_it_puts_them(image: Image, tmp_path: Path) -> None:
     """In an environment of their own, whose python3 is the first on the PATH: Triton's stub heeds no PYTHONPATH."""
     import soxr
 
     venv.create(tmp_path, with_pip=False, symlinks=True)
     (packages,) = tmp_path.glob("lib/python*/site-packages")
-    installed = Path(soxr.__file__).parent
-    place = shutil.copytree(installed, packages / "soxr")
-    (packages / "others.pth").write_text(f"{installed.parent}\n", encoding="utf-8")
+    installed = Path(soxr.__file__).parents[1]
+    for name in (*IMAGE_PACKAGES, *ENGINE_PACKAGES):
+        for found in installed.glob(name):
+            (packages / found.name).symlink_to(found)
+    (packages / "soxr").unlink()
+    place = shutil.copytree(installed / "soxr", packages / "soxr")
     with Container(*image, python=tmp_path) as server, Client(server.grpc_url) as client:
-        client.transcribe(noise(1), parameters={"sample_rate": 8000})
+        search = Decoding(beam_width=4, n_best=2)
+        heard = client.transcribe(noise(1), parameters={"sample_rate": 8000}, decoding=search)
         process = psutil.Process(stub_pid(server.process.pid, "acoustic"))
         loaded = {mapping.path for mapping in process.memory_maps() if "/soxr/" in mapping.path}
+    assert len(heard.alternatives) == 2
     assert loaded
     assert {Path(path).parent for path in loaded} == {place}
 

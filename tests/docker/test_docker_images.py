@@ -140,3 +140,15 @@ def test_the_server_has_every_package_that_the_python_models_import() -> None:
         assert package in install.split()
         assert re.search(rf"^{package}==\d", pins, re.MULTILINE)
     assert re.search(r"^numpy==1\.", pins, re.MULTILINE), "numpy 2 gets empty tensors from Triton 2.51"
+
+
+def test_packages_are_built_of_all_their_files(dockerfile: Dockerfile, tmp_path: Path) -> None:
+    for stage in dockerfile.stages:
+        assemble(dockerfile, stage, ROOT, tmp_path)
+    for part in (tmp_path / "build").glob("*/"):
+        tracked = subprocess.run(
+            ["git", "ls-files", "src"], cwd=ROOT / part.name, check=True, capture_output=True, text=True
+        )
+        wanted = {"pyproject.toml", *tracked.stdout.split()}
+        assert len(wanted) > 5
+        assert {path.relative_to(part).as_posix() for path in part.rglob("*") if path.is_file()} == wanted

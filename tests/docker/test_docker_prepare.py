@@ -2,6 +2,9 @@
 
 import hashlib
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,8 @@ from shrota_export.cli import export
 from shrota_export.configuration import read_configuration
 from shrota_testing import scripts
 from shrota_testing.checkpoints import make_audio, write_checkpoint
-from shrota_testing.repository import copy_repository
+from shrota_testing.dockerfile import Dockerfile, assemble
+from shrota_testing.repository import ROOT, copy_repository
 
 PREPARE: Any = scripts.load(scripts.PREPARE)
 GPU = "NVIDIA_L4-8.9-tensorrt-1.2.3"
@@ -225,3 +229,36 @@ def test_the_commands_are_ones_that_shrota_has(environment: dict[str, str], tmp_
     assert (settings.repository / "acoustic_onnx/1/float32.onnx").is_file()
     PREPARE.prepare(settings, run_here)
     assert manifest.read_text(encoding="utf-8") == made
+
+
+def test_the_image_has_all_that_the_usual_settings_name(tmp_path: Path) -> None:
+    """The export image's files, laid out from its Dockerfile, and its command; what it runs is only noted."""
+    dockerfile = Dockerfile.read(ROOT / "docker/export/Dockerfile")
+    assert assemble(dockerfile, dockerfile.final, ROOT, tmp_path) == []
+    home = tmp_path / "opt/shrota"
+    assert dockerfile.final.values("CMD") == ['["python3", "/opt/shrota/prepare.py"]']
+    note = tmp_path / "bin/shrota"
+    note.parent.mkdir()
+    note.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/noted\n', encoding="utf-8")
+    note.chmod(0o755)
+    environment = {
+        **os.environ,
+        "PATH": f"{note.parent}:{os.environ['PATH']}",
+        "SHROTA_HOME": str(home),
+        "SHROTA_REPOSITORY": str(tmp_path / "models"),
+    }
+    done = subprocess.run(
+        [sys.executable, home / "prepare.py"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (0, f"{tmp_path / 'models'} is ready")
+    export_, onnx, checkpoint, *options = (tmp_path / "noted").read_text(encoding="utf-8").splitlines()
+    assert (export_, onnx) == ("export", "onnx")
+    assert (Path(checkpoint) / "model.safetensors").is_file()
+    manifest = Path(options[options.index("--manifest") + 1])
+    for line in manifest.read_text(encoding="utf-8").splitlines():
+        assert (manifest.parent / json.loads(line)["audio"]).is_file()
+    # nothing that was exported in this checkout, and all that was not
+    laid_out = {path.relative_to(tmp_path / "models") for path in (tmp_path / "models").rglob("*") if path.is_file()}
+    fresh = copy_repository(tmp_path / "fresh")
+    wanted = {path.relative_to(fresh) for path in fresh.rglob("*") if path.is_file()} - {Path("README.md")}
+    assert laid_out == wanted | {Path(PREPARE.STAMP)}

@@ -152,3 +152,25 @@ def test_packages_are_built_of_all_their_files(dockerfile: Dockerfile, tmp_path:
         wanted = {"pyproject.toml", *tracked.stdout.split()}
         assert len(wanted) > 5
         assert {path.relative_to(part).as_posix() for path in part.rglob("*") if path.is_file()} == wanted
+
+
+@pytest.mark.parametrize("part", ["server", "export"])
+@pytest.mark.parametrize(
+    ("written", "found", "passes"),
+    [
+        ("11.2.1", "11.2.1.2+cuda13.4.1", True),
+        ("11.2.1", None, True),
+        ("11.2.1", "11.3.0.5+cuda13.4.1", False),
+        ("", "11.2.1.2", False),
+    ],
+)
+def test_a_build_stops_where_the_image_has_another_tensorrt(
+    part: str, written: str, found: str | None, *, passes: bool
+) -> None:
+    (command,) = [each for each in Dockerfile.read(DOCKER / part / "Dockerfile").final.values("RUN") if "esac" in each]
+    command = command.partition("esac")[0] + "esac"
+    environment = {"TENSORRT_VERSION": written, **({} if found is None else {"TRT_VERSION": found})}
+    done = subprocess.run(["/bin/sh", "-c", command], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode == 0) is passes
+    if written and not passes:
+        assert done.stderr == f"docker/.env says TensorRT {written}, this image has {found}\n"

@@ -28,6 +28,8 @@ BUSY = re.compile(r"maximum queue size|queue of engine \S+ is full|timeout expir
 PROGRESS = ("nv_inference_request_success", "shrota_engine_input_seconds_total", "shrota_decoded_audio_seconds_total")
 WORK = ("nv_inference_pending_request_count", "shrota_pending_seconds")
 ESTABLISHED = "01"
+LOOK_S = 3
+"""Time for one look at the metrics or the health; the transcript has a time of its own."""
 
 
 class ProbeError(Exception):
@@ -55,7 +57,7 @@ class Server:
 
     def counts(self, names: tuple[str, ...]) -> float:
         """The sum of metrics of these names, whatever their labels."""
-        _, text = self.call(self.metrics, "/metrics", 5)
+        _, text = self.call(self.metrics, "/metrics", LOOK_S)
         lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
         return sum(float(value) for name, _, value in lines if name.partition("{")[0] in names)
 
@@ -105,7 +107,7 @@ def ready(server: Server, timeout_s: float) -> None:
 def says_ready(server: Server) -> bool:
     """What Triton says of itself: false while it loads models and when it ends, true though a Python model has died."""
     try:
-        return server.call(server.http, "/v2/health/ready", 5)[0] == 200  # noqa: PLR2004 - OK
+        return server.call(server.http, "/v2/health/ready", LOOK_S)[0] == 200  # noqa: PLR2004 - OK
     except (OSError, HTTPException):
         return False
 

@@ -143,8 +143,8 @@ def test_probes_are_commands_that_the_image_has(documents: list[Document]) -> No
         "preStop": "drain",
     }
     for name in ("startupProbe", "readinessProbe", "livenessProbe"):
-        # metrics, the transcript, metrics again: the kubelet must not end it before it has an answer
-        assert server[name]["timeoutSeconds"] > asked[name].timeout + 2 * 5
+        # health, metrics, the transcript, metrics again: the kubelet must not end it before it has an answer
+        assert server[name]["timeoutSeconds"] > asked[name].timeout + 1 + 3 * PROBE.LOOK_S
     assert server["startupProbe"]["failureThreshold"] * server["startupProbe"]["periodSeconds"] >= 600
 
 

@@ -147,7 +147,7 @@ def test_the_server_s_health_is_a_transcript(services: dict[str, Service], name:
     assert (asked.what, asked.end_server) == ("live", True)
     assert services[name]["restart"] == "unless-stopped"
     seconds = int(check["timeout"].removesuffix("m0s")) * 60
-    assert seconds > asked.attempts * (asked.timeout + 2 + 5)
+    assert seconds > asked.attempts * (asked.timeout + 1 + 2 * PROBE.LOOK_S + 1) + PROBE.LOOK_S
 
 
 @pytest.mark.parametrize("name", SERVERS)

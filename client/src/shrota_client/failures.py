@@ -43,7 +43,7 @@ TIMED_OUT = re.compile(r"timeout expired|request's time-out passed")
 UNKNOWN_MODEL = "unknown model"
 STUB_DIED = "is not healthy"
 """What Triton says, as INTERNAL, once the process of a Python model has ended."""
-_NOT_CONNECTED = ("failed to connect", "errors resolving", "lookup failed")
+_NOT_CONNECTED = ("failed to connect", "all backends failing", "errors resolving", "lookup failed")
 _NOBODY = (
     "refused",
     "connect call failed",

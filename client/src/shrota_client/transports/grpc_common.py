@@ -6,11 +6,17 @@ from shrota_client.failures import Failure
 from shrota_client.settings import Timeouts, Tls, read_pem
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"
+ROUND_ROBIN = '{"loadBalancingConfig": [{"round_robin": {}}]}'
+"""https://github.com/grpc/grpc/blob/master/doc/service_config.md"""
 
 
-def channel_options(timeouts: Timeouts) -> list[tuple[str, int]]:
-    """Messages of any length; connecting ends after ``connect_s`` and is tried again soon."""
+def channel_options(timeouts: Timeouts) -> list[tuple[str, int | str]]:
+    """Messages of any length; connecting ends after ``connect_s`` and is tried again soon.
+
+    Requests go in turn to all addresses that the name of the server has: by itself gRPC would use one of them only.
+    """
     return [
+        ("grpc.service_config", ROUND_ROBIN),
         ("grpc.max_send_message_length", -1),
         ("grpc.max_receive_message_length", -1),
         # gRPC gives an attempt to connect as long as the shortest pause between two attempts

@@ -1,0 +1,203 @@
+"""Asks the server in this container for a transcript, or waits until its callers have gone.
+
+Triton's health stays green when the process of a Python model has died, so a probe has to be a real inference. It runs
+in NVIDIA's container, with that container's Python and no package: JSON over the HTTP port, which never leaves it.
+
+``probe.py live``: exit code 0 if the server transcribes, or is only too busy to: it must not be killed for that.
+``probe.py ready``: the same, and Triton says that it is ready (it stops saying so when it is told to end).
+``probe.py drain``: before the server is told to end; returns when nobody is connected any more and nothing is at work.
+"""
+
+import argparse
+import json
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+
+RATE = 16000
+AUDIO_SECONDS = 0.1
+"""Enough for some frames; little, because the counters of audio count it."""
+BUSY = re.compile(r"maximum queue size|queue of engine \S+ is full|timeout expired|time-out passed")
+"""What Triton and `acoustic` say of a queue that is full, or in which a request has waited too long."""
+PROGRESS = ("nv_inference_request_success", "shrota_engine_input_seconds_total", "shrota_decoded_audio_seconds_total")
+WORK = ("nv_inference_pending_request_count", "shrota_pending_seconds")
+ESTABLISHED = "01"
+LOOK_S = 3
+"""Time for one look at the metrics or the health; the transcript has a time of its own."""
+
+
+class ProbeError(Exception):
+    """Why the server is not well, in one line."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """Ports of one server on this host."""
+
+    http: int = 8000
+    grpc: int = 8001
+    metrics: int = 8002
+    host: str = "127.0.0.1"
+
+    def call(self, port: int, path: str, timeout_s: float, body: str | None = None) -> tuple[int, str]:
+        """Status and text of an answer; with a body it is posted."""
+        connection = HTTPConnection(self.host, port, timeout=timeout_s)
+        try:
+            connection.request("GET" if body is None else "POST", path, body)
+            response = connection.getresponse()
+            return response.status, response.read().decode("utf-8", errors="replace")
+        finally:
+            connection.close()
+
+    def counts(self, names: tuple[str, ...]) -> float:
+        """The sum of metrics of these names, whatever their labels."""
+        _, text = self.call(self.metrics, "/metrics", LOOK_S)
+        lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
+        return sum(float(value) for name, _, value in lines if name.partition("{")[0] in names)
+
+
+def infer(server: Server, timeout_s: float) -> None:
+    """Transcribes some silence.
+
+    Raises:
+        ProbeError: the server answered that it cannot, or it neither answered nor got on with other work.
+    """
+    samples = int(RATE * AUDIO_SECONDS)
+    body = {
+        "inputs": [{"name": "AUDIO", "datatype": "FP32", "shape": [1, samples], "data": [0.0] * samples}],
+        "outputs": [{"name": "TRANSCRIPT"}],
+        # what still waits then is dropped
+        "parameters": {"timeout": int(timeout_s * 1e6)},
+    }
+    try:
+        before = server.counts(PROGRESS)
+        status, text = server.call(server.http, "/v2/models/asr/infer", timeout_s + 1, json.dumps(body))
+    except TimeoutError:
+        status, text = 0, "timeout expired"
+    except (OSError, HTTPException) as error:
+        raise ProbeError(f"the server does not answer: {error}") from error
+    if status == 200:  # noqa: PLR2004 - OK
+        return
+    if not BUSY.search(text):
+        raise ProbeError(f"the server does not transcribe: {' '.join(text.split())[:300]}")
+    try:
+        if server.counts(PROGRESS) == before:
+            raise ProbeError(f"no answer within {timeout_s:g} s, and nothing else gets done")
+    except (OSError, HTTPException) as error:
+        raise ProbeError(f"the server does not answer: {error}") from error
+
+
+def ready(server: Server, timeout_s: float) -> None:
+    """Transcribes, and Triton says that it is ready.
+
+    Raises:
+        ProbeError: one of the two is not so.
+    """
+    if not says_ready(server):
+        raise ProbeError("Triton is not ready: it loads models, or ends")
+    infer(server, timeout_s)
+
+
+def says_ready(server: Server) -> bool:
+    """What Triton says of itself: false while it loads models and when it ends, true though a Python model has died."""
+    try:
+        return server.call(server.http, "/v2/health/ready", LOOK_S)[0] == 200  # noqa: PLR2004 - OK
+    except (OSError, HTTPException):
+        return False
+
+
+def connections(port: int, tables: tuple[Path, ...] = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))) -> int:
+    """Callers that are connected to a port of this container (columns of these files: proc(5))."""
+    count = 0
+    for table in tables:
+        if not table.exists():
+            continue
+        for line in table.read_text(encoding="ascii").splitlines()[1:]:
+            columns = line.split()
+            local, state = columns[1], columns[3]
+            count += state == ESTABLISHED and int(local.rpartition(":")[2], 16) == port
+    return count
+
+
+def drain(server: Server, callers: Sequence[int], notice_s: float, quiet_s: float, longest_s: float) -> str:
+    """Waits until the last caller has gone; a line that says how that went.
+
+    It must come before the server is told to end: then Triton takes no request any more, not even for the next step of
+    one that is under way, which fails (UNAVAILABLE). Only who is in the last step, the decoder, gets the answer.
+
+    Args:
+        server: it still serves whoever comes.
+        callers: ports on which they come; none: they need not go, where there is no other server to go to.
+        notice_s: first so long, in which callers learn that this server is not to be used any more.
+        quiet_s: then nobody must be connected to these ports, nothing wait and nothing get done for so long.
+        longest_s: after which it gives up.
+    """
+    started = time.monotonic()
+    time.sleep(notice_s)
+    connected, quiet_since, before = 0, time.monotonic(), -1.0
+    while time.monotonic() - started < longest_s:
+        try:
+            done, waiting = server.counts(PROGRESS), server.counts(WORK)
+        except (OSError, HTTPException):
+            return "the server does not answer any more"
+        connected = sum(connections(port) for port in callers)
+        if connected or waiting or done != before:
+            quiet_since, before = time.monotonic(), done
+        elif time.monotonic() - quiet_since >= quiet_s:
+            return f"nothing is at work, {connected} callers are connected, after {time.monotonic() - started:.0f} s"
+        time.sleep(min(1.0, quiet_s))
+    return f"gave up after {longest_s:g} s with {connected} callers connected: their requests will be refused"
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """What may be asked, and how."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["live", "ready", "drain"])
+    parser.add_argument("--timeout", type=float, default=8, metavar="SECONDS", help="for the transcript")
+    parser.add_argument("--attempts", type=int, default=1, help="before it counts as failed")
+    parser.add_argument(
+        "--end-server",
+        action="store_true",
+        help="where Triton still says that it is ready, then ends it: the container's first process",
+    )
+    parser.add_argument("--notice", type=float, default=70, metavar="SECONDS", help="of drain: callers learn of it")
+    parser.add_argument("--quiet", type=float, default=3, metavar="SECONDS", help="of drain: nothing happens")
+    parser.add_argument("--longest", type=float, default=300, metavar="SECONDS", help="of drain: then it gives up")
+    parser.add_argument("--in-flight-only", action="store_true", help="of drain: callers may stay connected")
+    parser.add_argument("--callers", type=int, action="append", metavar="PORT", help="of drain: where they come [gRPC]")
+    for name, default in (("http", 8000), ("grpc", 8001), ("metrics", 8002)):
+        parser.add_argument(f"--{name}", type=int, default=default, metavar="PORT")
+    return parser
+
+
+def main() -> None:
+    """Runs one of the three."""
+    options = make_parser().parse_args()
+    server = Server(options.http, options.grpc, options.metrics)
+    if options.what == "drain":
+        times = (options.notice, options.quiet, options.longest)
+        callers = () if options.in_flight_only else options.callers or (server.grpc,)
+        print(drain(server, callers, *times), flush=True)  # noqa: T201
+        return
+    check = ready if options.what == "ready" else infer
+    for attempt in range(1, options.attempts + 1):
+        try:
+            check(server, options.timeout)
+        except ProbeError as error:
+            if attempt == options.attempts:
+                if options.end_server and says_ready(server):
+                    os.kill(1, signal.SIGTERM)
+                sys.exit(f"shrota: {error}")
+            time.sleep(1)
+        else:
+            return
+
+
+if __name__ == "__main__":
+    main()

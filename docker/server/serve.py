@@ -1,0 +1,148 @@
+"""Starts NVIDIA's tritonserver with what the environment says; nothing stays between the two.
+
+It runs in NVIDIA's container, with that container's Python and no package. ``docker/.env`` and the chart's
+``values.yaml`` name the same settings. Arguments are handed on to tritonserver after those that are made here.
+
+Every flag is described by ``tritonserver --help``; those of TLS and of restricted endpoints in Triton's
+``docs/customization_guide/inference_protocols.md``, those of traces in ``docs/user_guide/trace.md``.
+"""
+
+import os
+import re
+import secrets
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+CLOSED = "model-repository,shared-memory,logging,trace"
+"""Endpoints that only whoever has the key may use. In explicit model control a caller could load what they like."""
+KEY_NAME = "shrota-admin-key"
+KEY = re.compile(r"[A-Za-z0-9_-]{16,256}")
+DEFAULTS = {
+    "SHROTA_REPOSITORY": "/models",
+    "SHROTA_ENGINES": "acoustic_onnx",
+    "SHROTA_EXIT_TIMEOUT_S": "60",
+    "SHROTA_CONNECTION_AGE_S": "30",
+    "SHROTA_HTTP_MAX_BYTES": "134217728",
+    "SHROTA_HTTP_HOST": "0.0.0.0",  # noqa: S104 - in a container of its own; who may come in is the network's business
+    "SHROTA_TRACE_ONE_IN": "100",
+}
+
+
+class SettingError(Exception):
+    """A setting that tritonserver would choke on, or say nothing sensible of."""
+
+
+def command(environment: Mapping[str, str], arguments: Sequence[str] = ()) -> list[str]:
+    """The command line of tritonserver.
+
+    Raises:
+        SettingError: a setting cannot be right.
+    """
+    settings = {**DEFAULTS, **{name: value for name, value in environment.items() if value}}
+    repository = settings["SHROTA_REPOSITORY"]
+    words = [
+        "tritonserver",
+        f"--model-repository={repository}",
+        # an engine is called by name from `acoustic`, which Triton cannot see: models are always loaded by name
+        "--model-control-mode=explicit",
+        # our configurations are complete; completing them costs a process for each Python model
+        "--disable-auto-complete-config",
+        "--load-model=asr",
+        *(f"--load-model={engine}" for engine in engines(settings["SHROTA_ENGINES"])),
+        f"--http-address={settings['SHROTA_HTTP_HOST']}",
+        # else the buffers of eight finished requests are kept
+        "--grpc-infer-allocation-pool-size=0",
+        # gRPC clients stay with the server that they once found; after this time they look again who there is
+        f"--grpc-max-connection-age={1000 * number(settings, 'SHROTA_CONNECTION_AGE_S')}",
+        f"--exit-timeout-secs={number(settings, 'SHROTA_EXIT_TIMEOUT_S')}",
+        # quantiles of the last minute's latencies
+        "--metrics-config=summary_latencies=true",
+    ]
+    if name := settings.get("SHROTA_CONFIG_NAME"):
+        words.append(f"--model-config-name={name}")
+    if "NVIDIA_TRITON_SERVER_VERSION" in settings:
+        # NVIDIA's images say so. Triton of 2025 and later takes no more than 64 MiB over HTTP by itself; the embedded
+        # 2.51 has no such flag
+        words.append(f"--http-max-input-size={number(settings, 'SHROTA_HTTP_MAX_BYTES')}")
+    return [*words, *restrictions(settings), *encryption(settings), *tracing(settings), *arguments]
+
+
+def engines(text: str) -> list[str]:
+    """The engines' names, parted by commas; the first runs the requests that name none."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in names if name not in {"acoustic_onnx", "acoustic_trt"}]
+    if unknown or not names:
+        raise SettingError(f"SHROTA_ENGINES={text!r}: name acoustic_onnx, acoustic_trt or both, parted by a comma")
+    return names
+
+
+def restrictions(settings: Mapping[str, str]) -> list[str]:
+    """Flags that close administration: with the key of a file, or with one that nobody knows."""
+    file = settings.get("SHROTA_ADMIN_KEY_FILE")
+    key = read(file, "SHROTA_ADMIN_KEY_FILE").strip() if file else secrets.token_urlsafe(32)
+    if not KEY.fullmatch(key):
+        raise SettingError(f"the key in {file} must be 16 to 256 letters, digits, '-' and '_': `openssl rand -hex 32`")
+    rule = f"{CLOSED}:{KEY_NAME}={key}"
+    return [f"--http-restricted-api={rule}", f"--grpc-restricted-protocol={rule}"]
+
+
+def encryption(settings: Mapping[str, str]) -> list[str]:
+    """Flags of gRPC with TLS, mutual where there are authorities of clients."""
+    names = ("SHROTA_GRPC_CERT", "SHROTA_GRPC_KEY", "SHROTA_GRPC_CLIENT_CA")
+    certificate, private_key, authorities = (settings.get(name) for name in names)
+    if not certificate and not private_key and not authorities:
+        return []
+    if not certificate or not private_key:
+        raise SettingError("gRPC is encrypted with SHROTA_GRPC_CERT and SHROTA_GRPC_KEY: set both, or neither")
+    for name in names:
+        if path := settings.get(name):
+            read(path, name)
+    how = "--grpc-use-ssl-mutual" if authorities else "--grpc-use-ssl"
+    flags = [f"{how}=true", f"--grpc-server-cert={certificate}", f"--grpc-server-key={private_key}"]
+    return [*flags, *([f"--grpc-root-cert={authorities}"] if authorities else [])]
+
+
+def tracing(settings: Mapping[str, str]) -> list[str]:
+    """Flags of traces to a collector that takes OTLP over HTTP."""
+    url = settings.get("SHROTA_TRACE_URL")
+    if not url:
+        return []
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise SettingError(f"SHROTA_TRACE_URL={url!r} is no address of a collector: http://HOST:4318/v1/traces")
+    one_in = number(settings, "SHROTA_TRACE_ONE_IN")
+    options = ("mode=opentelemetry", f"opentelemetry,url={url}", "opentelemetry,resource=service.name=shrota")
+    return [f"--trace-config={each}" for each in (*options, "level=TIMESTAMPS", f"rate={one_in}", "count=-1")]
+
+
+def number(settings: Mapping[str, str], name: str) -> int:
+    """A whole number, 0 or more."""
+    text = settings[name]
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise SettingError(f"{name}={text!r} is no whole number")
+    return int(text)
+
+
+def read(path: str, name: str) -> str:
+    """The text of a file that a setting names."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingError(f"{name}: cannot read {path}: {getattr(error, 'strerror', error)}") from error
+
+
+def main() -> None:
+    """Becomes tritonserver."""
+    try:
+        words = command(os.environ, sys.argv[1:])
+    except SettingError as error:
+        sys.exit(f"shrota: {error}")
+    # `acoustic` reads which engine runs what names none
+    first = engines(os.environ.get("SHROTA_ENGINES") or DEFAULTS["SHROTA_ENGINES"])[0]
+    os.execvpe(words[0], words, {**os.environ, "SHROTA_ENGINE": first})  # noqa: S606 - that is its purpose
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""What the server image makes of its environment: tritonserver's flags."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shrota_testing import scripts
+
+SERVE: Any = scripts.load(scripts.SERVE)
+KEY = "0123456789abcdef"
+
+
+def flags(**settings: str) -> list[str]:
+    """The flags for some settings."""
+    return list(SERVE.command(settings))[1:]
+
+
+def test_without_settings_the_volume_is_served_by_onnx_runtime() -> None:
+    made = flags()
+    assert made[:5] == [
+        "--model-repository=/models",
+        "--model-control-mode=explicit",
+        "--disable-auto-complete-config",
+        "--load-model=asr",
+        "--load-model=acoustic_onnx",
+    ]
+    assert "--exit-timeout-secs=60" in made
+    assert "--grpc-max-connection-age=30000" in made
+    assert not [flag for flag in made if "ssl" in flag or "trace-config" in flag or "config-name" in flag]
+
+
+def test_what_is_set_to_nothing_is_not_set() -> None:
+    empty = dict.fromkeys(scripts.settings_of(scripts.SERVE), "")
+    assert [f for f in flags(**empty) if "restricted" not in f] == [f for f in flags() if "restricted" not in f]
+
+
+def test_nvidia_s_images_take_longer_audio_over_http() -> None:
+    assert "--http-max-input-size=134217728" in flags(NVIDIA_TRITON_SERVER_VERSION="25.10")
+    assert "--http-max-input-size=7" in flags(NVIDIA_TRITON_SERVER_VERSION="25.10", SHROTA_HTTP_MAX_BYTES="7")
+    assert not [flag for flag in flags() if flag.startswith("--http-max")]
+
+
+def test_both_engines_are_loaded_and_the_first_is_the_usual_one() -> None:
+    made = flags(SHROTA_ENGINES="acoustic_trt, acoustic_onnx")
+    assert [flag for flag in made if flag.startswith("--load-model")] == [
+        "--load-model=asr",
+        "--load-model=acoustic_trt",
+        "--load-model=acoustic_onnx",
+    ]
+    assert SERVE.engines("acoustic_trt, acoustic_onnx")[0] == "acoustic_trt"
+
+
+def test_a_repository_may_be_in_an_object_store() -> None:
+    assert "--model-repository=s3://bucket/models" in flags(SHROTA_REPOSITORY="s3://bucket/models")
+
+
+def test_administration_is_closed_by_a_key_that_nobody_knows() -> None:
+    first, second = ([flag for flag in flags() if "restricted" in flag] for _ in range(2))
+    assert len(first) == 2
+    assert first[0] != second[0], "the key is made anew at every start"
+    rule = "model-repository,shared-memory,logging,trace:shrota-admin-key="
+    assert first[0].startswith(f"--http-restricted-api={rule}")
+    assert first[1].startswith(f"--grpc-restricted-protocol={rule}")
+
+
+def test_a_key_in_a_file_opens_it(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text(f"{KEY}\n", encoding="ascii")
+    made = [flag for flag in flags(SHROTA_ADMIN_KEY_FILE=str(file)) if "restricted" in flag]
+    assert {flag.rpartition("=")[2] for flag in made} == {KEY}
+
+
+def test_the_doors_are_those_of_shrota_serve() -> None:
+    access = pytest.importorskip("shrota_server.access")
+    assert access.KEY_NAME == SERVE.KEY_NAME
+    assert ",".join(access.CLOSED) == SERVE.CLOSED
+    assert access.restrictions(KEY) == [
+        f"--http-restricted-api={SERVE.CLOSED}:{SERVE.KEY_NAME}={KEY}",
+        f"--grpc-restricted-protocol={SERVE.CLOSED}:{SERVE.KEY_NAME}={KEY}",
+    ]
+
+
+def test_grpc_is_encrypted_and_asks_for_certificates(tmp_path: Path) -> None:
+    names = {"SHROTA_GRPC_CERT": "c", "SHROTA_GRPC_KEY": "k", "SHROTA_GRPC_CLIENT_CA": "a"}
+    paths = {name: str(tmp_path / file) for name, file in names.items()}
+    for path in paths.values():
+        Path(path).touch()
+    mutual = [flag for flag in flags(**paths) if flag.startswith(("--grpc-use", "--grpc-server", "--grpc-root"))]
+    assert mutual == [
+        "--grpc-use-ssl-mutual=true",
+        f"--grpc-server-cert={paths['SHROTA_GRPC_CERT']}",
+        f"--grpc-server-key={paths['SHROTA_GRPC_KEY']}",
+        f"--grpc-root-cert={paths['SHROTA_GRPC_CLIENT_CA']}",
+    ]
+    del paths["SHROTA_GRPC_CLIENT_CA"]
+    assert "--grpc-use-ssl=true" in flags(**paths)
+
+
+def test_traces_go_to_a_collector() -> None:
+    made = [
+        flag
+        for flag in flags(SHROTA_TRACE_URL="http://otel:4318/v1/traces", SHROTA_TRACE_ONE_IN="7")
+        if "trace-" in flag
+    ]
+    assert made == [
+        "--trace-config=mode=opentelemetry",
+        "--trace-config=opentelemetry,url=http://otel:4318/v1/traces",
+        "--trace-config=opentelemetry,resource=service.name=shrota",
+        "--trace-config=level=TIMESTAMPS",
+        "--trace-config=rate=7",
+        "--trace-config=count=-1",
+    ]
+
+
+def test_what_follows_the_command_goes_to_triton() -> None:
+    assert SERVE.command({}, ["--log-verbose=1"])[-1] == "--log-verbose=1"
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"SHROTA_ENGINES": "acoustic_onnx,other"}, "name acoustic_onnx, acoustic_trt or both"),
+        ({"SHROTA_ENGINES": ","}, "name acoustic_onnx, acoustic_trt or both"),
+        ({"SHROTA_EXIT_TIMEOUT_S": "1m"}, "SHROTA_EXIT_TIMEOUT_S='1m' is no whole number"),
+        ({"SHROTA_GRPC_CERT": "/c"}, "set both, or neither"),
+        ({"SHROTA_GRPC_CLIENT_CA": "/c"}, "set both, or neither"),
+        ({"SHROTA_GRPC_CERT": "/nowhere", "SHROTA_GRPC_KEY": "/nowhere"}, "cannot read /nowhere: No such file"),
+        ({"SHROTA_ADMIN_KEY_FILE": "/dev/null"}, "16 to 256 letters"),
+        ({"SHROTA_TRACE_URL": "otel:4318"}, "no address of a collector"),
+    ],
+)
+def test_a_setting_that_cannot_be_right_is_said_in_one_line(settings: dict[str, str], text: str) -> None:
+    with pytest.raises(SERVE.SettingError, match=text) as caught:
+        flags(**settings)
+    assert "\n" not in str(caught.value)

@@ -18,7 +18,7 @@ PINS := constraints.txt client/pyproject.toml export/pyproject.toml server/pypro
 TYPED := client/src export/src server/src loadtest/src tests scripts benchmarks docker model_repository/acoustic/1/shrota_acoustic \
 	model_repository/ctc_decoder/1/shrota_decoder training/shrota_training
 
-.PHONY: help demo serve test lint format bench quality report sweep export clean
+.PHONY: help demo serve test lint format bench quality report sweep loadtest soak overload export clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,12 +80,16 @@ endif
 
 sweep: $(VENV)/.ready ## measure the bundled checkpoint with perf_analyzer over load and configuration (PERF_ANALYZER=... where it is not on the PATH)
 	@exec $(BIN)/python -m scripts.sweep --checkpoint $(CHECKPOINT) $(if $(PERF_ANALYZER),--perf-analyzer "$(PERF_ANALYZER)")
+
 # what one server carries: CHECKPOINT is exported into a repository of their own and served for the time of the test
 loadtest: $(VENV)/.ready ## search for the highest rate of requests at a p95 latency of 1 s, within 5 minutes
+	@exec $(BIN)/python -m scripts.loadtest --checkpoint $(CHECKPOINT) search --minutes 3.5 --output build/loadtest
 
 soak: $(VENV)/.ready ## 20 minutes at 70 % of the rate that `make loadtest` found: errors, transcripts, memory
+	@exec $(BIN)/python -m scripts.loadtest --checkpoint $(CHECKPOINT) soak --of build/loadtest --output build/soak
 
 overload: $(VENV)/.ready ## a minute at three times that rate: what is refused, and how the server is afterwards
+	@exec $(BIN)/python -m scripts.loadtest --checkpoint $(CHECKPOINT) overload --of build/loadtest --output build/overload
 
 clean: ## remove what the commands above have made
 	rm -rf $(VENV) .cache build .mypy_cache .ruff_cache .pytest_cache .hypothesis

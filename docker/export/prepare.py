@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from shrota_client.configuration import read_configuration, write_configuration
 from shrota_client.gpu import find_gpu
-from shrota_export.configuration import read_configuration, write_configuration
 from shrota_export.manifest import read_manifest
 from shrota_export.paths import FLOAT32_MODEL, MANIFEST, MODEL, PLAN, PLAN_CONFIGURATION, PLAN_DESCRIPTION
 

@@ -202,6 +202,9 @@ def test_a_soak_holds_without_errors_other_transcripts_and_growth() -> None:
     other = step(1, 2.0, 0.2)
     other["transcripts"]["different"] = 1
     assert held(verdicts.soak_checks({**one, "steps": [other]})) == [True, False, True]
+    other["transcripts"]["word_error_rate"] = 0.02
+    assert held(verdicts.soak_checks({**one, "steps": [other]}, 0.02)) == [True, True, True]
+    assert held(verdicts.soak_checks({**one, "steps": [other]}, 0.01)) == [True, False, True]
 
 
 def test_memory_has_a_chapter(tmp_path: Path) -> None:

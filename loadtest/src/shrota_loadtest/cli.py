@@ -25,6 +25,8 @@ OPTIONS = (
     click.option("--clips", default=48, show_default=True, help="Utterances that are cut from the speech."),
     click.option("--seed", default=0, show_default=True, help="Of utterances and arrivals."),
     click.option("--bound", default=1.0, show_default=True, metavar="SECONDS", help="That 95 % of the latencies keep."),
+    click.option("--word-errors", default=0.0, show_default=True, metavar="SHARE",
+                 help="Word error rate against the transcripts alone that is allowed, as in half precision on a GPU."),
     click.option("--rate-per-user", default=0.1, show_default=True, help="Arrivals a second of one of Locust's users."),
     click.option("--processes", type=click.IntRange(min=1), default=1, show_default=True, help="That send."),
 )  # fmt: skip

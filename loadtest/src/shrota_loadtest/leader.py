@@ -166,7 +166,9 @@ class Leader:
         return is_hopeless(self.collector, step, expected, self._settings.bound)
 
     def _figures(self, done: Done) -> dict[str, Any]:
-        figures = Summary(self._clips, self._alone, self._settings.bound).step(done, self.collector)
+        figures = Summary(self._clips, self._alone, self._settings.bound, self._settings.word_errors).step(
+            done, self.collector
+        )
         before, after = (self._counters.get((done.step, phase)) for phase in (MEASURE, DRAIN))
         figures["triton"] = before.until(after) if before and after else None
         figures["began"], figures["ended"] = (self._moments.get((done.step, phase)) for phase in (MEASURE, DRAIN))

@@ -85,7 +85,7 @@ def measure(target: Target, settings: Settings, output: Path, processes: int, co
     with reach(target, settings) as (reached, server, line):
         check(reached)
         results = _run(reached, server, processes)
-    checks = [verdicts.transcripts_check(results["steps"])]
+    checks = [verdicts.transcripts_check(results["steps"], settings.word_errors)]
     return finish(results, checks, output, command, line)
 
 
@@ -107,7 +107,8 @@ def soak(
     """
     stages = [Stage(rate, warm_up_s, seconds, name="soak")]
     results, line = _watched(target, _staged(settings, stages), output, processes, step=1)
-    return finish({**results, "test": "soak"}, verdicts.soak_checks(results), output, command, line)
+    checks = verdicts.soak_checks(results, settings.word_errors)
+    return finish({**results, "test": "soak"}, checks, output, command, line)
 
 
 def overload(
@@ -133,7 +134,7 @@ def overload(
         Stage(low, 0.0, 20.0, name="after"),
     ]
     results, line = _watched(target, _staged(settings, stages), output, processes, step=2)
-    checks = verdicts.overload_checks(results, rate, settings.request_timeout, settings.bound)
+    checks = verdicts.overload_checks(results, rate, settings.request_timeout, settings.bound, settings.word_errors)
     return finish({**results, "test": "overload"}, checks, output, command, line)
 
 

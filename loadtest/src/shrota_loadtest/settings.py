@@ -24,6 +24,8 @@ HELP = {
     "engine": "Engine of every request; empty for the server's own.",
     "request_timeout": "Seconds after which a request is given up.",
     "bound": "Seconds of latency that 95 of 100 requests must keep.",
+    "word_errors": "Word error rate, as a share, that transcripts under load may have against those alone. More than 0 "
+    "only where an engine adds in another order in a batch (half precision on a GPU), or where weights are random.",
     "kind": "Users: open (arrivals at random, at a rate), closed (each waits for its answer), streams (live speakers).",
     "rate_per_user": "Arrivals a second of one open-loop user of Locust.",
     "think_time": "Seconds between answer and next request of a closed-loop user.",
@@ -51,6 +53,7 @@ class Settings:
     engine: str = ""
     request_timeout: float = 60.0
     bound: float = 1.0
+    word_errors: float = 0.0
     kind: str = OPEN
     rate_per_user: float = 0.1
     think_time: float = 0.0

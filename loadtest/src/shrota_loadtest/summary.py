@@ -9,7 +9,7 @@ import numpy as np
 
 from shrota_loadtest.collector import Collector, Record
 from shrota_loadtest.stages import Done, Stage
-from shrota_loadtest.transcripts import Alone, compare
+from shrota_loadtest.transcripts import Alone, compare, exceeds
 from shrota_loadtest.workload import Clip
 
 PERCENTILES = (50, 90, 95, 99)
@@ -59,9 +59,11 @@ class Summary:
         clips: what was sent.
         alone: their transcripts, alone.
         bound_s: of the latency that 95 % must keep.
+        word_errors: rate, against the transcripts alone, that is allowed.
     """
 
-    def __init__(self, clips: Sequence[Clip], alone: Sequence[Alone], bound_s: float) -> None:
+    def __init__(self, clips: Sequence[Clip], alone: Sequence[Alone], bound_s: float, word_errors: float = 0.0) -> None:
+        self._word_errors = word_errors
         self._clips = clips
         self._alone = alone
         self._bound_s = bound_s
@@ -119,7 +121,7 @@ class Summary:
             reasons.append(f"{figures['unanswered']} without an answer")
         if late is not None and late > self._bound_s:
             reasons.append(f"p{SHARE} latency {late:.2f} s, over {self._bound_s:g} s")
-        if figures["transcripts"]["different"]:
+        if exceeds(figures["transcripts"], self._word_errors):
             reasons.append(f"{figures['transcripts']['different']} transcripts other than alone")
         generator = lag is not None and lag > LAG_SHARE * self._bound_s
         return {"good": not reasons, "why_not": ", ".join(reasons), "generator_was_late": generator}

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -73,6 +73,11 @@ def compare(clips: Sequence[Clip], alone: Sequence[Alone], answers: Iterable[tup
         "word_error_rate_alone": _rate(before),
         "word_error_rate_loaded": _rate(loaded),
     }
+
+
+def exceeds(found: Mapping[str, Any], word_errors: float) -> bool:
+    """Whether transcripts differ from those alone by more than an allowed word error rate, at all where it is 0."""
+    return bool(found["different"]) and (not word_errors or (found["word_error_rate"] or 0.0) > word_errors)
 
 
 def _rate(scores: Sequence[tuple[UtteranceScore, int]]) -> float | None:

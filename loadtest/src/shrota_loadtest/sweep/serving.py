@@ -32,7 +32,14 @@ def serving(repository: Path, models: Sequence[str]) -> Iterator[Addresses]:
             "no server can be started here: `pip install ./server`, or name a running one (--grpc, --http, --metrics)"
         ) from error
     engine = models[1] if len(models) > 1 else None
-    server = TritonServer(repository, models, supervise=True, ready_timeout_s=READY_S, default_engine=engine)
+    server = TritonServer(
+        repository,
+        models,
+        supervise=True,
+        ready_timeout_s=READY_S,
+        default_engine=engine,
+        open_to_all=["shared-memory"],
+    )
     with server:
         yield Addresses(server.grpc_url, server.http_url, server.metrics_url)
 

@@ -1,0 +1,118 @@
+"""A model repository for load on a GPU: the published architecture with random weights, in half precision.
+
+    python -m benchmarks.gpu_repository --output build/gpu-repository
+    shrota loadtest search --repository build/gpu-repository --word-errors 0.2
+
+Random weights transcribe nothing that means anything, and so nothing is compared on speech here (`python -m
+benchmarks.gpu` puts the same graphs through the gate): for load tests only. With ``--checkpoint`` another checkpoint is
+taken, likewise uncompared: what shall be served is exported with `shrota export`.
+"""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import click
+
+from benchmarks.gpu_model import Model
+from benchmarks.gpu_run import LIKE
+from benchmarks.progress import say
+from scripts.command import run
+from scripts.repository import EXPORTED, ROOT
+from shrota_client.configuration import read_configuration, write_configuration
+from shrota_export.checkpoint import Checkpoint, find_checkpoint
+from shrota_export.configuration import configurations_to_change
+from shrota_export.errors import RepositoryError
+from shrota_export.frontend import Frontend, receptive_field_and_stride
+from shrota_export.loading import load_feature_extractor, load_model
+from shrota_export.manifest import write_json
+from shrota_export.paths import FRONTEND, MANIFEST, MODEL, VOCABULARY
+from shrota_export.precision.kinds import Precision
+from shrota_export.random_checkpoint import Shape, write_random_checkpoint
+
+SAMPLES = ROOT / "samples" / "manifest.jsonl"
+
+
+def make_repository(checkpoint: Checkpoint, folder: Path, precision: Precision, scratch: Path) -> None:
+    """Configurations and Python models of ``model_repository/``, and a checkpoint's files beside them, uncompared.
+
+    Args:
+        checkpoint: what is served.
+        folder: is made.
+        precision: of the graph.
+        scratch: on the same file system, for graphs.
+    """
+    shutil.copytree(ROOT / "model_repository", folder, ignore=shutil.ignore_patterns(*EXPORTED))
+    model = Model("served", checkpoint, scratch, SAMPLES)
+    graph = model.graph(precision)
+    for file in (graph, graph.with_name(f"{graph.name}.data")):
+        if file.is_file():
+            name = MODEL.name if file == graph else file.name
+            file.rename((folder / MODEL).with_name(name))
+    config = load_model(checkpoint).config
+    normalize = bool(load_feature_extractor(checkpoint).do_normalize)
+    receptive_field, stride = receptive_field_and_stride(config.conv_kernel, config.conv_stride)
+    write_json(folder / FRONTEND, Frontend(checkpoint.sample_rate, stride, receptive_field, normalize).as_json())
+    write_json(folder / VOCABULARY, model.vocabulary.as_json(stride / checkpoint.sample_rate))
+    described = {"checkpoint": {"name": checkpoint.name, "sha256": checkpoint.sha256}, "gate": None}
+    write_json(folder / MANIFEST, described)
+    for relative, text in configurations_to_change(folder, len(model.vocabulary.tokens)).items():
+        (folder / relative).write_text(text, encoding="utf-8")
+
+
+def configure(folder: Path, *, instances: int, calls: int, budget_s: float, decoders: int) -> None:
+    """What ``model_repository/`` has for processors, for a GPU.
+
+    Args:
+        folder: the repository.
+        instances: of ``acoustic_onnx``.
+        calls: of an engine at a time.
+        budget_s: seconds of a batch, padding included.
+        decoders: processes of the decoder.
+    """
+    for model, count in {"acoustic_onnx": instances, "ctc_decoder": decoders}.items():
+        path = folder / model / "config.pbtxt"
+        config = read_configuration(path)
+        config.instance_group[0].count = count
+        path.write_text(write_configuration(config), encoding="utf-8")
+    path = folder / "acoustic" / "config.pbtxt"
+    config = read_configuration(path)
+    config.parameters["batch_budget_seconds"].string_value = f"{budget_s:g}"
+    config.parameters["engine_calls"].string_value = str(calls)
+    path.write_text(write_configuration(config), encoding="utf-8")
+
+
+@click.command()
+@click.option("--output", type=click.Path(path_type=Path), default=Path("build/gpu-repository"), show_default=True)
+@click.option("--checkpoint", help="A folder or a hub name. [random weights of the published architecture]")
+@click.option("--precision", type=click.Choice(["fp16", "bf16", "fp32"]), default="fp16", show_default=True)
+@click.option("--instances", type=click.IntRange(1), default=2, show_default=True, help="Of acoustic_onnx.")
+@click.option("--calls", type=click.IntRange(1), default=2, show_default=True, help="Of an engine at a time.")
+@click.option("--budget", type=click.FloatRange(20), default=320, show_default=True, help="Seconds of a batch.")
+@click.option("--decoders", type=click.IntRange(1), default=4, show_default=True, help="Processes of the decoder.")
+def main(
+    *,
+    output: Path,
+    checkpoint: str | None,
+    precision: str,
+    instances: int,
+    calls: int,
+    budget: float,
+    decoders: int,
+) -> None:
+    """Makes the repository."""
+    if output.exists():
+        raise RepositoryError(f"{output} is there already: remove it, or name another folder")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".gpu-repository-", dir=output.parent) as name:
+        scratch = Path(name)
+        if checkpoint is None:
+            write_random_checkpoint(scratch / "random", LIKE, Shape(), seed=0)
+        found = find_checkpoint(checkpoint or str(scratch / "random"))
+        make_repository(found, output, Precision(precision), scratch)
+    configure(output, instances=instances, calls=calls, budget_s=budget, decoders=decoders)
+    say(f"made {output}: not compared on speech, for load tests only")
+
+
+if __name__ == "__main__":
+    run(main)

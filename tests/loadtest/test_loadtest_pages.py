@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from shrota_client.pages.host import host_line
 from shrota_loadtest import verdicts
 from shrota_loadtest.errors import LoadTestError
 from shrota_loadtest.pages.report import about, best_step, summary, write_report
@@ -246,3 +247,9 @@ def test_an_overload_holds_where_the_rest_is_refused_in_time_and_all_is_well_aft
     other = deepcopy(overloaded())
     other["steps"][1]["transcripts"]["different"] = 1
     assert overload_held(other)[5] is False
+
+
+def test_the_line_of_the_machine_names_its_gpu() -> None:
+    here = {**CONTENT["host"], "gpu": "NVIDIA H200, driver 580.1"}
+    assert "GiB; NVIDIA H200, driver 580.1; " in host_line(here)
+    assert "None" not in host_line({**here, "gpu": None})

@@ -56,7 +56,8 @@ def available_memory() -> int:
 def host_line(host: dict[str, Any]) -> str:
     """In one line."""
     versions = ", ".join(f"{name} {value}" for name, value in host["versions"].items())
+    gpu = f"; {host['gpu']}" if host.get("gpu") else ""
     return (
         f"{host['processor']} ({', '.join(host['extensions']) or 'no vector extension known'}), {host['cores']} "
-        f"cores, {host['memory_gib']:.0f} GiB; {host['date']}; {versions}"
+        f"cores, {host['memory_gib']:.0f} GiB{gpu}; {host['date']}; {versions}"
     )

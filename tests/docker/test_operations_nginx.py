@@ -79,7 +79,7 @@ def test_speech_is_transcribed_through_it(proxy: str, scheme: str) -> None:
 def test_a_server_of_another_authority_is_refused_by_the_client(proxy: str, scheme: str) -> None:
     with (
         Client(f"{scheme}://{proxy}", tls=Tls(root_certificates=TLS / "other_authority.pem")) as client,
-        pytest.raises(NoServerError, match="the encrypted connection failed .*CERTIFICATE_VERIFY_FAILED"),
+        pytest.raises(NoServerError, match=r"the encrypted connection failed .*CERTIFICATE_VERIFY_FAILED"),
     ):
         client.transcribe(noise(1.0))
 

@@ -55,7 +55,7 @@ def test_who_knows_the_authority_is_served(encrypted: TritonServer) -> None:
 
 @pytest.mark.triton
 def test_a_certificate_of_another_authority_is_refused_by_the_client(encrypted: TritonServer) -> None:
-    with pytest.raises(NoServerError, match="the encrypted connection failed .*CERTIFICATE_VERIFY_FAILED"):
+    with pytest.raises(NoServerError, match=r"the encrypted connection failed .*CERTIFICATE_VERIFY_FAILED"):
         transcribe(f"grpcs://{encrypted.grpc_url}", Tls(TLS / "other_authority.pem"))
 
 

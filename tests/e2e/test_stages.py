@@ -9,7 +9,7 @@ import soundfile
 from shrota_export.cli import export
 from shrota_export.errors import GateError
 from shrota_server import TritonServer
-from shrota_server.ports import Ports, choose
+from shrota_server.ports import Hosts, Ports, choose
 from shrota_testing.checkpoints import make_audio
 from shrota_testing.engines import write_tiny_engine
 from shrota_testing.windows import shorten_windows
@@ -54,7 +54,7 @@ def test_a_server_with_another_graph_is_the_stage_to_blame(server: TritonServer,
 
 
 def test_no_server(repository: Path, manifest: Path) -> None:
-    url = f"127.0.0.1:{choose(Ports(), '127.0.0.1').grpc}"
+    url = f"127.0.0.1:{choose(Ports(), Hosts(*['127.0.0.1'] * 3)).grpc}"
     with pytest.raises(GateError, match=rf"^Triton fails: .*acoustic_onnx at {url} does not answer") as caught:
         check_stages(repository / "acoustic_onnx" / "1" / "model.onnx", manifest, url)
     assert "\n" not in str(caught.value)

@@ -36,8 +36,8 @@ HTTP_STATUS = {
 NO_CONNECTION = "NO_CONNECTION"
 """Status of our own for a transport that never reached a server."""
 
-QUEUE_FULL = re.compile(r"maximum queue size|queue of engine \S+ is full")
-"""What Triton says of a queue, and the acoustic model of that of its engine."""
+QUEUE_FULL = re.compile(r"maximum queue size|queue of engine \S+ is full|more work than can be done in time")
+"""What Triton says of a queue, and the acoustic model of that of its engine and of its own."""
 TIMED_OUT = re.compile(r"timeout expired|request's time-out passed")
 """What Triton says of a request in a queue, and the acoustic model of one that waits in it."""
 UNKNOWN_MODEL = "unknown model"

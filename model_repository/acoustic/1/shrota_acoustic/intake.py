@@ -62,4 +62,5 @@ class Intake:
             settings=self._settings,
             responder=request,
             deadline=None if request.timeout_s is None else seen_at + request.timeout_s,
+            timeout_s=request.timeout_s,
         )

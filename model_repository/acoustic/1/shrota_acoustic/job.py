@@ -11,6 +11,9 @@ from shrota_acoustic.recording import Recording
 from shrota_acoustic.settings import Settings
 from shrota_acoustic.windows import plan_windows
 
+AHEAD_SHARE = 0.2
+"""Of a request's time-out: so much earlier it may be dropped, see :meth:`Job.expired`."""
+
 
 class Responder(Protocol):
     """The way back to the caller. Used once."""
@@ -34,6 +37,7 @@ class Job:
         settings: Window, overlap, frontend.
         responder: The way back; it also keeps alive the memory that ``recording`` looks into.
         deadline: When the caller stops waiting, on the clock that :meth:`expired` is asked with; None for never.
+        timeout_s: How long the caller waits in all.
     """
 
     def __init__(
@@ -44,6 +48,7 @@ class Job:
         settings: Settings,
         responder: Responder,
         deadline: float | None = None,
+        timeout_s: float | None = None,
     ) -> None:
         rows, samples = recording.rows, recording.samples
         self.engine = engine
@@ -51,6 +56,7 @@ class Job:
         self.seconds = rows * recording.seconds
         self.samples = rows * samples
         self.deadline = deadline
+        self._most_ahead_s = 0.0 if timeout_s is None else AHEAD_SHARE * timeout_s
         self._recording: Recording | None = recording
         self._responder: Responder | None = responder
         self._windows = plan_windows(samples, settings.frontend, settings.window, settings.overlap)
@@ -68,13 +74,16 @@ class Job:
         with self._lock:
             return self.samples * self._missing // self.window_count
 
-    def expired(self, now: float) -> bool:
-        """Whether the caller will not wait any longer."""
-        return self.deadline is not None and now >= self.deadline
+    def expired(self, now: float, ahead_s: float = 0.0) -> bool:
+        """Whether the caller will not wait any longer, or not as long as a batch takes, which is ``ahead_s``.
 
-    def drop_reason(self, now: float) -> RequestError | None:
-        """Why this request need not be run, if there is a reason. Asks Triton: not for free."""
-        if self.expired(now):
+        Of that at most a fifth of the time-out is believed: a batch may be much larger than this request.
+        """
+        return self.deadline is not None and now + min(ahead_s, self._most_ahead_s) >= self.deadline
+
+    def drop_reason(self, now: float, ahead_s: float = 0.0) -> RequestError | None:
+        """Why this request need not be run, if there is a reason, see :meth:`expired`. Asks Triton: not for free."""
+        if self.expired(now, ahead_s):
             return UnavailableError("the request's time-out passed before the engine had run it: try again later")
         responder = self._responder
         if responder is not None and responder.is_cancelled():

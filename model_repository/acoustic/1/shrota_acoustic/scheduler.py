@@ -13,10 +13,15 @@ from shrota_acoustic.engine import Engine, EngineOutput
 from shrota_acoustic.errors import EngineError, RequestError, UnavailableError
 from shrota_acoustic.job import Job
 from shrota_acoustic.metrics import Metrics
+from shrota_acoustic.pace import Pace
 from shrota_acoustic.settings import Settings
 
 LARGEST_SHARE = 16
 """One request fills no more than one part in so many of the pending budget, or one window where that is more."""
+IN_TIME = 0.8
+"""A request is taken if it would be answered within this share of its time-out; the rest is for a wrong estimate."""
+LEAST_BATCHES_AHEAD = 2
+"""Nobody is refused while less waits than so many full batches."""
 STOPPING = "the server is stopping: try again on another one"
 
 logger = logging.getLogger(__name__)
@@ -52,6 +57,7 @@ class Scheduler:
         self._open: dict[Job, int] = {}
         self._pending = 0
         self._charged = 0
+        self._pace = Pace()
         self._reporting = threading.Lock()
         self._stopping = False
         self._changed = threading.Condition()
@@ -73,20 +79,47 @@ class Scheduler:
         budget bounds the audio of short requests and the number of long ones: sixteen of them fill it, those apart that
         are nearly done. A request's whole audio stays in memory until its answer, so memory follows that number times
         the longest audio that is accepted, not the budget.
+
+        Who could not be answered in time is refused at once: within its own time-out, or, before its first window is
+        run, within ``max_wait_seconds``. Work for callers who have gone would be taken from those who wait.
         """
         with self._changed:
             while self._charged >= self._settings.pending_budget and not self._stopping:
                 self._changed.wait()
             stopping = self._stopping
-            if not stopping:
+            refusal = None if stopping else self._refusal(job, self._clock())
+            if not stopping and refusal is None:
                 self._open[job] = 0
                 self._count(job, job.samples)
                 self._queue.add(job, job.engine, job.window_length, job.window_count)
                 self._changed.notify_all()
         if stopping:
             job.fail(UnavailableError(STOPPING))
+        elif refusal is not None:
+            self._metrics.dropped(refusal.code)
+            job.fail(refusal)
         else:
             self._report_pending()
+
+    def _refusal(self, job: Job, now: float) -> UnavailableError | None:
+        """Why a request cannot be taken; None if it can. Call with the lock held."""
+        rate = self._pace.rate
+        if rate is None or self._pending < LEAST_BATCHES_AHEAD * self._settings.batch_budget:
+            return None
+        wait_s = self._ahead(job.window_length) / rate
+        answer_s = (self._ahead(job.samples) + job.samples) / rate
+        in_time = job.deadline is None or answer_s <= IN_TIME * (job.deadline - now)
+        if in_time and wait_s <= self._settings.max_wait_s:
+            return None
+        return UnavailableError(f"there is more work than can be done in time, {wait_s:.0f} s of it: try again later")
+
+    def _ahead(self, samples: int) -> int:
+        """Samples that will be run before the last of so many of a request that arrives now.
+
+        Start-time fair queueing (see :mod:`shrota_acoustic.batching`) gives every request that is there as much, or
+        what is left of it, and a window at least. Call with the lock held.
+        """
+        return sum(min(left, max(samples, job.window_length)) for job, left in self._open.items())
 
     def stop(self, timeout_s: float = 10) -> None:
         """Answers all that waits with an error and ends the threads; an engine call that runs is waited for."""
@@ -102,11 +135,12 @@ class Scheduler:
         while True:
             jobs: list[Job] | None = None
             try:
-                batch = self._next_batch()
-                if batch is None:
+                found = self._next_batch()
+                if found is None:
                     return
+                batch, others_wait = found
                 jobs = batch.owners
-                self._run(batch)
+                self._run_timed(batch, others_wait=others_wait)
             except Exception as error:
                 # a defect of ours: the requests get an answer, and the thread lives on for the next ones
                 logger.exception("a batch failed")
@@ -120,8 +154,8 @@ class Scheduler:
         for job in jobs:
             self._finish(job, error)
 
-    def _next_batch(self) -> Batch[Job] | None:
-        """Waits for work; drops what nobody waits for any more. None when stopping."""
+    def _next_batch(self) -> tuple[Batch[Job], bool] | None:
+        """Waits for work; drops what nobody waits for any more. Whether other windows wait, too; None when stopping."""
         while True:
             with self._changed:
                 while not len(self._queue) and not self._stopping:
@@ -129,30 +163,47 @@ class Scheduler:
                 if self._stopping:
                     return None
                 now = self._clock()
-                expired = [job for job in self._queue.owners() if job.expired(now)]
+                ahead_s = self._pace.batch_s
+                expired = [job for job in self._queue.owners() if job.expired(now, ahead_s)]
                 batch = None if expired else self._queue.next_batch()
+                others_wait = len(self._queue) > 0
             if batch is None:
-                self._drop(expired, now)
+                self._drop(expired, now, ahead_s)
                 continue
-            gone = self._drop(batch.owners, now)
+            gone = self._drop(batch.owners, now, ahead_s)
             if gone:
                 rows = [row for row in batch.rows if row.owner not in gone]
                 batch = Batch(batch.engine, rows, batch.padded_length)
             if batch.rows:
-                return batch
+                return batch, others_wait
 
-    def _drop(self, jobs: Sequence[Job], now: float) -> set[Job]:
+    def _drop(self, jobs: Sequence[Job], now: float, ahead_s: float) -> set[Job]:
         """Finishes those of ``jobs`` that nobody waits for, and returns them."""
         gone = set()
         for job in jobs:
-            reason = job.drop_reason(now)
+            reason = job.drop_reason(now, ahead_s)
             if reason is not None:
                 self._metrics.dropped(reason.code)
                 self._finish(job, reason)
                 gone.add(job)
         return gone
 
-    def _run(self, batch: Batch[Job]) -> None:
+    def _run_timed(self, batch: Batch[Job], *, others_wait: bool) -> None:
+        """Runs a batch, and notes how long it took if it is one of many."""
+        begin = self._clock()
+        with self._changed:
+            self._pace.begin(begin)
+        done = False
+        try:
+            done = self._run(batch)
+        finally:
+            end = self._clock()
+            with self._changed:
+                samples = sum(row.length for row in batch.rows)
+                self._pace.end(end, samples, end - begin, counts=done and others_wait)
+
+    def _run(self, batch: Batch[Job]) -> bool:
+        """Whether all of a batch was run."""
         try:
             self._run_rows(batch.engine, batch.rows, batch.padded_length)
         except UnavailableError as error:
@@ -161,10 +212,13 @@ class Scheduler:
             jobs = batch.owners
             if len(jobs) == 1:
                 self._finish(jobs[0], error)
-                return
+                return False
             for job in jobs:
                 # one bad request must not fail its neighbours
                 self._run(Batch(batch.engine, [row for row in batch.rows if row.owner is job], batch.padded_length))
+        else:
+            return True
+        return False
 
     def _run_rows(self, engine: str, rows: Sequence[Row[Job]], padded_length: int) -> None:
         audio = np.zeros((len(rows), padded_length), np.float32)

@@ -20,6 +20,7 @@ DEFAULTS = {
     "patience_batches": "4",
     "engine_calls": "1",
     "pending_budget_seconds": "3600",
+    "max_wait_seconds": "30",
     "max_audio_seconds": "7200",
     "other_parameters": "id",
 }
@@ -61,6 +62,8 @@ class Settings:
     patience_batches: int
     engine_calls: int
     pending_budget: int
+    max_wait_s: float
+    """Wall seconds."""
     max_audio_seconds: float
     other_parameters: tuple[str, ...]
     """Names of request parameters, or patterns of names, that are let through though no step knows them."""
@@ -149,6 +152,7 @@ def read_settings(parameters: Mapping[str, str], frontend: Frontend) -> Settings
         patience_batches=read.count("patience_batches", 1_000_000),
         engine_calls=read.count("engine_calls", 16),
         pending_budget=read.samples("pending_budget_seconds", 1),
+        max_wait_s=read.number("max_wait_seconds", 0),
         max_audio_seconds=read.number("max_audio_seconds", 0.001),
         other_parameters=read.names("other_parameters"),
     )

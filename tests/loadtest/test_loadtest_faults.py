@@ -20,6 +20,7 @@ from tritonclient.grpc import InferenceServerClient
 from shrota_client import ServerUnavailableError
 from shrota_loadtest.metrics import read_metrics
 from shrota_server import TritonServer
+from shrota_server.access import GRPC_PREFIX, KEY_NAME
 from shrota_server.instance import SHARED_MEMORY
 from shrota_testing.load import REQUEST_S, Load, addresses, timed_round
 from shrota_testing.repository import make_repository
@@ -84,7 +85,7 @@ def load_anew(server: TritonServer, model: str) -> None:
         return
     (server.repository / model / "config.pbtxt").touch()
     with InferenceServerClient(server.grpc_url) as client:
-        client.load_model(model)
+        client.load_model(model, headers={f"{GRPC_PREFIX}{KEY_NAME}": str(server.control.admin_key)})
 
 
 @pytest.mark.parametrize("model", ["acoustic_onnx", "ctc_decoder", "acoustic", "asr"])

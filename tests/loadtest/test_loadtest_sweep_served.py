@@ -17,8 +17,9 @@ import pytest
 from click.testing import CliRunner
 
 from shrota_client.errors import ShrotaError
-from shrota_loadtest.errors import LoadTestError, SweepError
+from shrota_loadtest.errors import LoadTestError, SweepError, WorkloadError
 from shrota_loadtest.perf_analyzer.program import NEEDED
+from shrota_loadtest.sweep.command import describe_speech, speech_of
 from shrota_loadtest.sweep.measure import Addresses, Order, measure, wait_idle
 from shrota_loadtest.sweep.plan import BATCH, CONCURRENCY, RATE, Point, Way
 from shrota_loadtest.sweep.rounds import Rounds, measure_rounds
@@ -232,7 +233,7 @@ def test_the_command_over_configurations(repository: Path, tmp_path: Path) -> No
         (["--repository", "REPOSITORY", "--set", "acoustic.engine_calls=99"], SweepError, "a number from 1 to 16"),
         (["--repository", "REPOSITORY", "--set", "acoustic.engine_calls=1"], SweepError, "--set changes nothing"),
         (["--repository", "REPOSITORY", "--engine", "acoustic_gpu"], SweepError, "no model 'acoustic_gpu'"),
-        (["--lengths", "long"], SweepError, "no lengths 'long': write news, whole"),
+        (["--lengths", "long"], WorkloadError, "the lengths 'long' are neither news, audiobook, meeting, whole nor"),
         (["--manifest", "/none.jsonl"], ShrotaError, "none.jsonl"),
         (["--metrics", "127.0.0.1:1"], LoadTestError, "no metrics at 127.0.0.1:1"),
     ],
@@ -247,6 +248,16 @@ def test_what_cannot_be_done_is_said_before_anything_is_measured(
     assert why in str(result.exception)
     assert "\n" not in str(result.exception)
     assert not list(tmp_path.glob("page/*"))
+
+
+def test_lengths_are_named_or_given_in_seconds() -> None:
+    """As ``shrota loadtest`` takes them."""
+    clips = speech_of(Path(SAMPLES), "3,0.2,2,4", 7)
+    assert len(clips) == 7
+    assert all(2.0 <= clip.seconds <= 4.0 for clip in clips)
+    assert describe_speech(clips, Path("m.jsonl"), "3,0.2,2,4")["lengths"] == "cut to the lengths of: 3,0.2,2,4"
+    whole = speech_of(Path(SAMPLES), "whole", 2)
+    assert describe_speech(whole, Path("m.jsonl"), "whole")["lengths"] == "as they are"
 
 
 def test_a_repository_is_no_running_server(repository: Path) -> None:

@@ -16,7 +16,7 @@ from shrota_client.pages.drawing import new_figure
 from shrota_client.pages.write import claim
 from shrota_loadtest.errors import SweepError
 from shrota_loadtest.host import host
-from shrota_loadtest.lengths import LENGTHS
+from shrota_loadtest.lengths import LENGTHS, WHOLE, parse_lengths
 from shrota_loadtest.metrics import read_metrics
 from shrota_loadtest.perf_analyzer.program import find_program
 from shrota_loadtest.sweep import page
@@ -30,7 +30,6 @@ from shrota_loadtest.sweep.settings import Configuration, configurations, parse_
 from shrota_loadtest.workload import Clip, cut_clips, read_clips
 
 USUAL = "1,2,4,8"
-WHOLE = "whole"
 PLACES = ("repository", "manifest")
 """Options whose folders the page does not show: they are of this machine."""
 TURN_POINTS = 3
@@ -119,23 +118,21 @@ def speech_of(manifest: Path, lengths: str, count: int) -> list[Clip]:
     """The utterances to send.
 
     Raises:
-        SweepError: there is no such distribution.
-        ManifestError, AudioError, WorkloadError: there is no speech to cut.
+        WorkloadError: there is no such distribution, or no speech to cut.
+        ManifestError, AudioError: the speech cannot be read.
     """
-    if lengths != WHOLE and lengths not in LENGTHS:
-        raise SweepError(f"no lengths {lengths!r}: write {', '.join((*LENGTHS, WHOLE))}")
+    distribution = parse_lengths(lengths)
     speech = read_clips(manifest)
-    return speech[:count] if lengths == WHOLE else cut_clips(speech, LENGTHS[lengths], count)
+    return speech[:count] if distribution is None else cut_clips(speech, distribution, count)
 
 
 def describe_speech(clips: Sequence[Clip], manifest: Path, lengths: str) -> dict[str, Any]:
     """For the page."""
     seconds = [clip.seconds for clip in clips]
+    source = LENGTHS[lengths].source if lengths in LENGTHS else lengths
     return {
         "manifest": manifest.name if manifest.is_absolute() else str(manifest),
-        "lengths": "as they are"
-        if lengths == WHOLE
-        else f"cut to the lengths of: {LENGTHS[lengths].source or lengths}",
+        "lengths": "as they are" if lengths == WHOLE else f"cut to the lengths of: {source}",
         "clips": len(clips),
         "least_s": min(seconds),
         "most_s": max(seconds),

@@ -10,10 +10,8 @@ from shrota_loadtest.errors import PerfAnalyzerError
 from shrota_loadtest.perf_analyzer.arrivals import write_intervals
 from shrota_loadtest.perf_analyzer.program import absolute
 from shrota_loadtest.perf_analyzer.report import Export, Report, Said, read_export, read_report, read_words, reason_of
-from shrota_loadtest.perf_analyzer.windows import why_unstable
+from shrota_loadtest.perf_analyzer.windows import WINDOWS, why_unstable
 
-WINDOWS = 3
-"""That are measured; perf_analyzer wants three at least."""
 ANY_PERCENT = 1_000_000
 """By which windows may differ for perf_analyzer: where they differ by more it writes no report at all. How far they do
 is read from its words, and told."""

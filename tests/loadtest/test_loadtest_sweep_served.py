@@ -19,6 +19,8 @@ from click.testing import CliRunner
 from shrota_client.errors import ShrotaError
 from shrota_loadtest.errors import LoadTestError, SweepError, WorkloadError
 from shrota_loadtest.perf_analyzer.program import NEEDED
+from shrota_loadtest.perf_analyzer.report import PERCENTILES, Report, Said
+from shrota_loadtest.perf_analyzer.run import Measured
 from shrota_loadtest.sweep.command import describe_speech, speech_of
 from shrota_loadtest.sweep.measure import Addresses, Order, measure, wait_idle
 from shrota_loadtest.sweep.plan import BATCH, CONCURRENCY, RATE, Point, Way
@@ -127,6 +129,30 @@ def test_a_point_begins_once_nothing_is_pending(monkeypatch: pytest.MonkeyPatch)
     assert next(pages, None) is None
     monkeypatch.setattr("shrota_loadtest.sweep.measure.read_metrics", lambda _: {"shrota_pending_seconds": 1.0})
     assert not wait_idle("host:1", 0.2)
+
+
+def test_counters_are_read_where_nothing_is_pending_before_and_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """perf_analyzer ends before its last answers are there, and these belong to its load."""
+    happened: list[str] = []
+
+    def counters(*_: object) -> dict[str, dict[str, float]]:
+        happened.append("counters")
+        return {"": {}}
+
+    def load(*_: object) -> Measured:
+        happened.append("load")
+        report = Report(2.0, dict.fromkeys(PERCENTILES, 1.0), None, None)
+        return Measured(report, Said((), None, None), None, None)
+
+    monkeypatch.setattr("shrota_loadtest.sweep.measure.wait_idle", lambda _: happened.append("idle"))
+    monkeypatch.setattr("shrota_loadtest.sweep.measure._counters", counters)
+    monkeypatch.setattr("shrota_loadtest.sweep.measure.run", load)
+    point = Point(Way("acoustic_onnx", "grpc", "none"), CONCURRENCY, 1.0)
+    found = measure(order(tmp_path, "none"), Addresses("host:1", "host:2", "host:3"), point)
+    assert found["utterances_per_second"] == 2.0
+    assert happened == ["idle", "counters", "load", "idle", "counters"]
 
 
 def test_the_server_tells_its_version(server: TritonServer) -> None:

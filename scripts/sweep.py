@@ -4,7 +4,12 @@ What is missing is said in one line before anything is exported.
 """
 
 import argparse
+import signal
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import psutil
 
 from scripts.command import run
 from scripts.repository import ROOT, export, shrota
@@ -21,6 +26,20 @@ SWEEP = (
 their time beside its minutes."""
 
 
+END_S = 30.0
+"""That what was started may take to end servers and perf_analyzer."""
+
+
+def stop(_number: int, _frame: FrameType | None) -> NoReturn:
+    """On SIGTERM ends what was started, which would go on alone, and waits for it; then as on Ctrl-C."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    started = psutil.Process().children()
+    for each in started:
+        each.terminate()
+    psutil.wait_procs(started, END_S)
+    raise KeyboardInterrupt
+
+
 def main() -> None:
     """Exports and sweeps."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -30,6 +49,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("build/sweep"))
     arguments = parser.parse_args()
     program = find_program(arguments.perf_analyzer).path
+    signal.signal(signal.SIGTERM, stop)
     export(arguments.checkpoint, arguments.repository)
     shrota(
         *("sweep", "--repository", str(arguments.repository), *SWEEP),

@@ -259,6 +259,9 @@ def test_the_command_over_configurations(repository: Path, tmp_path: Path) -> No
         (["--repository", "REPOSITORY", "--set", "acoustic.engine_calls=99"], SweepError, "a number from 1 to 16"),
         (["--repository", "REPOSITORY", "--set", "acoustic.engine_calls=1"], SweepError, "--set changes nothing"),
         (["--repository", "REPOSITORY", "--engine", "acoustic_gpu"], SweepError, "no model 'acoustic_gpu'"),
+        (["--repository", "REPOSITORY", "--model", "acoustic_trt"], SweepError, "with --engine acoustic_trt too"),
+        (["--repository", "REPOSITORY", "--also", "acoustic_trt"], SweepError, "with --engine acoustic_trt too"),
+        (["--also", "acoustic", "--batch", "2"], SweepError, "--also is measured over concurrency alone"),
         (["--lengths", "long"], WorkloadError, "the lengths 'long' are neither news, audiobook, meeting, whole nor"),
         (["--manifest", "/none.jsonl"], ShrotaError, "none.jsonl"),
         (["--metrics", "127.0.0.1:1"], LoadTestError, "no metrics at 127.0.0.1:1"),
@@ -300,6 +303,20 @@ def test_a_sweep_without_any_measurement_fails_and_has_its_page(addresses: Addre
     )
     assert isinstance(result.exception, SweepError)
     assert str(result.exception).startswith("no point could be measured: perf_analyzer ended with exit code 1: ")
+    assert (tmp_path / "page" / "index.html").is_file()
+
+
+def test_a_sweep_over_configurations_without_any_measurement_fails_and_has_its_page(
+    repository: Path, tmp_path: Path
+) -> None:
+    usage = f'if [ $# = 0 ]; then echo "{" ".join(NEEDED)}"; exit; fi; if [ $# = 1 ]; then exit; fi'
+    program = write_script(tmp_path, f"{usage}\necho error: no room; exit 3")
+    asked = ["--repository", repository, "--set", "acoustic_onnx.threads=1", "--rounds", "1", "--manifest", SAMPLES]
+    result = invoke(*asked, "--output", tmp_path / "page", "--perf-analyzer", program)
+    assert isinstance(result.exception, SweepError)
+    assert str(result.exception) == (
+        "no configuration could be measured: perf_analyzer ended with exit code 3: error: no room"
+    )
     assert (tmp_path / "page" / "index.html").is_file()
 
 

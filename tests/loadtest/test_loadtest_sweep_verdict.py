@@ -118,6 +118,17 @@ def test_without_a_true_difference_hardly_anything_wins(settings: int) -> None:
     assert won / 2000 < 0.05 + 3 * (0.05 * 0.95 / 2000) ** 0.5
 
 
+def test_a_noisy_reference_does_not_make_others_win() -> None:
+    """Five times the noise of the others: of 2000, give or take three standard errors."""
+    generator = np.random.default_rng(0)
+    won = 0
+    for _ in range(2000):
+        values = {name: list(100 * np.exp(0.02 * generator.standard_normal(3))) for name in "abcdefghij"}
+        verdict = judge({BASE: list(100 * np.exp(0.1 * generator.standard_normal(3))), **values}, BASE, highest=True)
+        won += verdict is not None and verdict.best != BASE and BASE not in verdict.tied
+    assert won / 2000 < 0.07 + 3 * (0.07 * 0.93 / 2000) ** 0.5
+
+
 def test_a_true_difference_is_found() -> None:
     generator = np.random.default_rng(0)
     found = 0

@@ -206,6 +206,9 @@ def test_the_files(tmp_path: Path) -> None:
     with (tmp_path / "points.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["p95_ms"] for row in rows] == ["200.0", "400.0", "900.0", "", "500.0", "210.0", "300.0"]
+    assert [row["why_unstable"] for row in rows if row["stable"] == "False"] == [
+        "throughput of its windows differs by 40 %"
+    ]
     assert rows[3]["failed"].endswith("Exceeds maximum queue size")
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert "shrota sweep --concurrency 1,4,8,16." in page

@@ -50,7 +50,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(repository: Path) -> Iterator[TritonServer]:
     """A real Triton server that serves ``asr`` with the tiny engine."""
-    with TritonServer(repository, models=["asr", "acoustic_onnx"]) as running:
+    with TritonServer(repository, models=["asr", "acoustic_onnx"], open_to_all=["shared-memory"]) as running:
         yield running
 
 
@@ -360,6 +360,7 @@ def test_sigterm_ends_what_was_started(repository: Path, tmp_path: Path) -> None
 def test_the_real_perf_analyzer(addresses: Addresses, tmp_path: Path, point: Point) -> None:
     found = measure(order(tmp_path, str(REAL)), addresses, point)
     assert "failed" not in found
+    assert "known" not in (found["why_unstable"] or "")  # its words are understood
     assert found["utterances_per_second"] > 1
     assert found["p50_ms"] <= found["p90_ms"] <= found["p95_ms"] <= found["p99_ms"]
     if point.rate is not None:

@@ -176,8 +176,8 @@ HOW = [
     Paragraph(
         "For configurations the server is started again on a copy of the repository, in rounds that go forwards and "
         f"backwards. From {LEAST_ROUNDS} rounds on a setting wins where its rounds do not overlap with those of the "
-        "repository as it is and their means differ by more than a margin (Dunnett's, which counts the settings): by "
-        f"chance alone that any wins happens at most {100 * CHANCE:.0f} % of the time, for throughput and for latency "
+        "repository as it is and their means differ by more than a margin (Dunnett's, which counts the settings): "
+        f"chance alone makes any of them win at most {100 * CHANCE:.0f} % of the time, for throughput and for latency "
         "each."
     ),
 ]

@@ -94,7 +94,6 @@ def test_several_workers_send_each_length_equally_often(
     assert all(first == pytest.approx(size / 1000) for size, first, _ in found)
     assert (measured.export is not None) == (memory == "system")
     if measured.export is not None:
-        assert 0 < measured.export.requests <= len(found)
         assert measured.export.longest_ms >= measured.report.latency_ms[99]
 
 

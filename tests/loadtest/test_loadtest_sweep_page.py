@@ -79,7 +79,7 @@ def turns(throughput: list[float], p95: list[float]) -> dict[str, Any]:
     }
 
 
-CONFIGURATION = {
+CONFIGURATION: dict[str, Any] = {
     "way": {"model": "asr", "protocol": "grpc", "shared_memory": "none"},
     "rounds": 3,
     "throughput_concurrency": 16,

@@ -48,7 +48,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
         folder.mkdir(parents=True)
         (folder.parent / "config.pbtxt").write_text(config, encoding="utf-8")
         shutil.copy(Path(__file__).with_name("recorder_model.py"), folder / "model.py")
-    with TritonServer(repository, ["recorder", "acoustic_trt"]) as running:
+    with TritonServer(repository, ["recorder", "acoustic_trt"], open_to_all=["shared-memory"]) as running:
         yield running
 
 

@@ -22,7 +22,7 @@ RATE_WORKERS = 16
 """Threads of perf_analyzer's that send at a rate, by default (``DEFAULT_MAX_THREADS``)."""
 GRACE_S = 30.0
 """That it may take beside twice the time of its measurement, to start and to end."""
-STOP_S = 3.0
+STOP_S = 5.0
 """After SIGINT, which makes it give back its shared memory, here and at the server; then it is killed."""
 REPORT, EXPORT, INTERVALS = "report.csv", "profile.json", "intervals.txt"
 

@@ -311,7 +311,16 @@ def test_a_sweep_over_configurations_without_any_measurement_fails_and_has_its_p
 ) -> None:
     usage = f'if [ $# = 0 ]; then echo "{" ".join(NEEDED)}"; exit; fi; if [ $# = 1 ]; then exit; fi'
     program = write_script(tmp_path, f"{usage}\necho error: no room; exit 3")
-    asked = ["--repository", str(repository), "--set", "acoustic_onnx.threads=1", "--rounds", "1", "--manifest", SAMPLES]
+    asked = [
+        "--repository",
+        str(repository),
+        "--set",
+        "acoustic_onnx.threads=1",
+        "--rounds",
+        "1",
+        "--manifest",
+        SAMPLES,
+    ]
     result = invoke(*asked, "--output", tmp_path / "page", "--perf-analyzer", program)
     assert isinstance(result.exception, SweepError)
     assert str(result.exception) == (

@@ -48,7 +48,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
         folder.mkdir(parents=True)
         (folder.parent / "config.pbtxt").write_text(config, encoding="utf-8")
         shutil.copy(Path(__file__).with_name("recorder_model.py"), folder / "model.py")
-    with TritonServer(repository, ["recorder", "acoustic_trt"]) as running:
+    with TritonServer(repository, ["recorder", "acoustic_trt"], open_to_all=["shared-memory"]) as running:
         yield running
 
 
@@ -94,7 +94,6 @@ def test_several_workers_send_each_length_equally_often(
     assert all(first == pytest.approx(size / 1000) for size, first, _ in found)
     assert (measured.export is not None) == (memory == "system")
     if measured.export is not None:
-        assert 0 < measured.export.requests <= len(found)
         assert measured.export.longest_ms >= measured.report.latency_ms[99]
 
 

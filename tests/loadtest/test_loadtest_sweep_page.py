@@ -79,19 +79,19 @@ def turns(throughput: list[float], p95: list[float]) -> dict[str, Any]:
     }
 
 
-CONFIGURATION = {
+CONFIGURATION: dict[str, Any] = {
     "way": {"model": "asr", "protocol": "grpc", "shared_memory": "none"},
-    "rounds": 2,
+    "rounds": 3,
     "throughput_concurrency": 16,
     "latency_concurrency": 1,
     "left_out": 0,
     "configurations": {
-        AS_IT_IS: turns([10.0, 10.5], [200.0, 210.0]),
-        "acoustic.engine_calls=2": turns([13.0, 14.0], [205.0, 220.0]),
+        AS_IT_IS: turns([10.0, 10.5, 10.25], [200.0, 210.0, 205.0]),
+        "acoustic.engine_calls=2": turns([13.0, 14.0, 13.5], [205.0, 220.0, 212.0]),
         "acoustic_onnx.threads=1": {
             "settings": [],
-            "throughput": [{"failed": "no room"}, {"failed": "no room"}],
-            "latency": [{"failed": "no room"}, {"failed": "no room"}],
+            "throughput": [{"failed": "no room"}] * 3,
+            "latency": [{"failed": "no room"}] * 3,
         },
     },
 }
@@ -168,16 +168,28 @@ def test_a_failed_point_has_its_reason_and_an_unstable_one_is_marked() -> None:
 def test_the_configurations_have_their_spread_and_a_verdict() -> None:
     throughput, latency = verdicts(CONFIGURATION)
     assert throughput == (
-        "For throughput, 16 at once: acoustic.engine_calls=2 won, 13.5 utterances/s (13 to 14 in 2 rounds), "
+        "For throughput, 16 at once: acoustic.engine_calls=2 won, 13.5 utterances/s (13 to 14 in 3 rounds), "
         f"31.7 % above {AS_IT_IS}."
     )
     assert latency == (
-        f"For p95 latency, 1 at once: nothing is better than {AS_IT_IS}, 205 ms (200 to 210 in 2 rounds), and no "
+        f"For p95 latency, 1 at once: nothing is better than {AS_IT_IS}, 205 ms (200 to 210 in 3 rounds), and no "
         "difference beyond the spread from acoustic.engine_calls=2."
     )
     rows = table("configuration").rows
     assert rows[0] == [AS_IT_IS, "10.2 (10 to 10.5)", "61.5 (60 to 63)", "205 (200 to 210)", ""]
     assert rows[2] == ["acoustic_onnx.threads=1", "-", "-", "-", "failed: no room"]
+
+
+def test_unstable_rounds_of_a_configuration_are_said_with_the_verdict() -> None:
+    own = turns([10.0, 10.5, 10.25], [200.0, 210.0, 205.0])
+    own["latency"][1] |= {"stable": False, "why_unstable": "latency of its windows differs by 40 %"}
+    configuration = {
+        **CONFIGURATION,
+        "configurations": {**CONFIGURATION["configurations"], AS_IT_IS: own},
+    }
+    throughput, latency = verdicts(configuration)
+    assert "nstable" not in throughput
+    assert latency.endswith(f" Unstable: 1 of 3 rounds of {AS_IT_IS}.")
 
 
 def test_turns_that_were_left_out_are_said() -> None:
@@ -194,6 +206,9 @@ def test_the_files(tmp_path: Path) -> None:
     with (tmp_path / "points.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["p95_ms"] for row in rows] == ["200.0", "400.0", "900.0", "", "500.0", "210.0", "300.0"]
+    assert [row["why_unstable"] for row in rows if row["stable"] == "False"] == [
+        "throughput of its windows differs by 40 %"
+    ]
     assert rows[3]["failed"].endswith("Exceeds maximum queue size")
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert "shrota sweep --concurrency 1,4,8,16." in page

@@ -51,6 +51,8 @@ def test_what_is_no_list_of_numbers(text: str) -> None:
         numbers(text, whole=False)
 
 
-def test_a_concurrency_is_whole() -> None:
-    with pytest.raises(SweepError, match="write 1,2,4"):
-        numbers("1.5", whole=True)
+@pytest.mark.parametrize("text", ["1.5", "9" * 400, "9" * 5000])
+def test_a_concurrency_is_whole_and_no_longer_than_a_number_may_be(text: str) -> None:
+    with pytest.raises(SweepError, match="write 1,2,4") as raised:
+        numbers(text, whole=True)
+    assert len(str(raised.value)) < 150

@@ -17,8 +17,11 @@ import pytest
 from click.testing import CliRunner
 
 from shrota_client.errors import ShrotaError
-from shrota_loadtest.errors import LoadTestError, SweepError
+from shrota_loadtest.errors import LoadTestError, SweepError, WorkloadError
 from shrota_loadtest.perf_analyzer.program import NEEDED
+from shrota_loadtest.perf_analyzer.report import PERCENTILES, Report, Said
+from shrota_loadtest.perf_analyzer.run import Measured
+from shrota_loadtest.sweep.command import describe_speech, speech_of
 from shrota_loadtest.sweep.measure import Addresses, Order, measure, wait_idle
 from shrota_loadtest.sweep.plan import BATCH, CONCURRENCY, RATE, Point, Way
 from shrota_loadtest.sweep.rounds import Rounds, measure_rounds
@@ -47,7 +50,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(repository: Path) -> Iterator[TritonServer]:
     """A real Triton server that serves ``asr`` with the tiny engine."""
-    with TritonServer(repository, models=["asr", "acoustic_onnx"]) as running:
+    with TritonServer(repository, models=["asr", "acoustic_onnx"], open_to_all=["shared-memory"]) as running:
         yield running
 
 
@@ -126,6 +129,30 @@ def test_a_point_begins_once_nothing_is_pending(monkeypatch: pytest.MonkeyPatch)
     assert next(pages, None) is None
     monkeypatch.setattr("shrota_loadtest.sweep.measure.read_metrics", lambda _: {"shrota_pending_seconds": 1.0})
     assert not wait_idle("host:1", 0.2)
+
+
+def test_counters_are_read_where_nothing_is_pending_before_and_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """perf_analyzer ends before its last answers are there, and these belong to its load."""
+    happened: list[str] = []
+
+    def counters(*_: object) -> dict[str, dict[str, float]]:
+        happened.append("counters")
+        return {"": {}}
+
+    def load(*_: object) -> Measured:
+        happened.append("load")
+        report = Report(2.0, dict.fromkeys(PERCENTILES, 1.0), None, None)
+        return Measured(report, Said((), None, None), None, None)
+
+    monkeypatch.setattr("shrota_loadtest.sweep.measure.wait_idle", lambda _: happened.append("idle"))
+    monkeypatch.setattr("shrota_loadtest.sweep.measure._counters", counters)
+    monkeypatch.setattr("shrota_loadtest.sweep.measure.run", load)
+    point = Point(Way("acoustic_onnx", "grpc", "none"), CONCURRENCY, 1.0)
+    found = measure(order(tmp_path, "none"), Addresses("host:1", "host:2", "host:3"), point)
+    assert found["utterances_per_second"] == 2.0
+    assert happened == ["idle", "counters", "load", "idle", "counters"]
 
 
 def test_the_server_tells_its_version(server: TritonServer) -> None:
@@ -219,7 +246,7 @@ def test_the_command_over_configurations(repository: Path, tmp_path: Path) -> No
     assert list(found) == [AS_IT_IS, "acoustic_onnx.threads=1"]
     assert all(len(each["throughput"]) == len(each["latency"]) == 1 for each in found.values())
     assert not [point for each in found.values() for point in each["throughput"] if "failed" in point]
-    assert "with so few rounds no spread is known" in (output / "report.md").read_text(encoding="utf-8")
+    assert "; no spread is known from 1 round." in (output / "report.md").read_text(encoding="utf-8")
     assert not list(repository.parent.glob(".shrota*"))
 
 
@@ -232,7 +259,10 @@ def test_the_command_over_configurations(repository: Path, tmp_path: Path) -> No
         (["--repository", "REPOSITORY", "--set", "acoustic.engine_calls=99"], SweepError, "a number from 1 to 16"),
         (["--repository", "REPOSITORY", "--set", "acoustic.engine_calls=1"], SweepError, "--set changes nothing"),
         (["--repository", "REPOSITORY", "--engine", "acoustic_gpu"], SweepError, "no model 'acoustic_gpu'"),
-        (["--lengths", "long"], SweepError, "no lengths 'long': write news, whole"),
+        (["--repository", "REPOSITORY", "--model", "acoustic_trt"], SweepError, "with --engine acoustic_trt too"),
+        (["--repository", "REPOSITORY", "--also", "acoustic_trt"], SweepError, "with --engine acoustic_trt too"),
+        (["--also", "acoustic", "--batch", "2"], SweepError, "--also is measured over concurrency alone"),
+        (["--lengths", "long"], WorkloadError, "the lengths 'long' are neither news, audiobook, meeting, whole nor"),
         (["--manifest", "/none.jsonl"], ShrotaError, "none.jsonl"),
         (["--metrics", "127.0.0.1:1"], LoadTestError, "no metrics at 127.0.0.1:1"),
     ],
@@ -249,6 +279,16 @@ def test_what_cannot_be_done_is_said_before_anything_is_measured(
     assert not list(tmp_path.glob("page/*"))
 
 
+def test_lengths_are_named_or_given_in_seconds() -> None:
+    """As ``shrota loadtest`` takes them."""
+    clips = speech_of(Path(SAMPLES), "3,0.2,2,4", 7)
+    assert len(clips) == 7
+    assert all(2.0 <= clip.seconds <= 4.0 for clip in clips)
+    assert describe_speech(clips, Path("m.jsonl"), "3,0.2,2,4")["lengths"] == "cut to the lengths of: 3,0.2,2,4"
+    whole = speech_of(Path(SAMPLES), "whole", 2)
+    assert describe_speech(whole, Path("m.jsonl"), "whole")["lengths"] == "as they are"
+
+
 def test_a_repository_is_no_running_server(repository: Path) -> None:
     result = invoke("--repository", str(repository), "--grpc", "127.0.0.1:8001")
     assert result.exit_code == 2
@@ -263,6 +303,29 @@ def test_a_sweep_without_any_measurement_fails_and_has_its_page(addresses: Addre
     )
     assert isinstance(result.exception, SweepError)
     assert str(result.exception).startswith("no point could be measured: perf_analyzer ended with exit code 1: ")
+    assert (tmp_path / "page" / "index.html").is_file()
+
+
+def test_a_sweep_over_configurations_without_any_measurement_fails_and_has_its_page(
+    repository: Path, tmp_path: Path
+) -> None:
+    usage = f'if [ $# = 0 ]; then echo "{" ".join(NEEDED)}"; exit; fi; if [ $# = 1 ]; then exit; fi'
+    program = write_script(tmp_path, f"{usage}\necho error: no room; exit 3")
+    asked = [
+        "--repository",
+        str(repository),
+        "--set",
+        "acoustic_onnx.threads=1",
+        "--rounds",
+        "1",
+        "--manifest",
+        SAMPLES,
+    ]
+    result = invoke(*asked, "--output", tmp_path / "page", "--perf-analyzer", program)
+    assert isinstance(result.exception, SweepError)
+    assert str(result.exception) == (
+        "no configuration could be measured: perf_analyzer ended with exit code 3: error: no room"
+    )
     assert (tmp_path / "page" / "index.html").is_file()
 
 
@@ -306,6 +369,7 @@ def test_sigterm_ends_what_was_started(repository: Path, tmp_path: Path) -> None
 def test_the_real_perf_analyzer(addresses: Addresses, tmp_path: Path, point: Point) -> None:
     found = measure(order(tmp_path, str(REAL)), addresses, point)
     assert "failed" not in found
+    assert "known" not in (found["why_unstable"] or "")  # its words are understood
     assert found["utterances_per_second"] > 1
     assert found["p50_ms"] <= found["p90_ms"] <= found["p95_ms"] <= found["p99_ms"]
     if point.rate is not None:

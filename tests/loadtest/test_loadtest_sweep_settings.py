@@ -100,6 +100,13 @@ def test_an_impossible_setting_is_one_line(repository: Path, text: str, why: str
     assert "\n" not in str(raised.value)
 
 
+def test_code_that_does_not_answer_is_one_line(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shrota_loadtest.sweep.copies.CHECK", "import time; time.sleep(600)")
+    monkeypatch.setattr("shrota_loadtest.sweep.copies.CHECK_S", 0.3)
+    with pytest.raises(SweepError, match=r"^--set acoustic\.engine_calls=2: .* did not say within 0\.3 s$"):
+        checked(repository, wanted("acoustic.engine_calls=2"))
+
+
 def test_what_the_repository_has_already_is_measured_once(repository: Path) -> None:
     found = checked(repository, wanted("acoustic.engine_calls=1,2", "acoustic_onnx.instances=1"))
     assert [each.name for each in found] == [AS_IT_IS, "acoustic.engine_calls=2"]

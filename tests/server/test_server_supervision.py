@@ -145,3 +145,44 @@ def test_a_server_that_ends_while_it_loads_a_model_again_is_started_again(monkey
     assert wait_until(lambda: server.attempts == ["ctc_decoder", "all"], 5)
     assert watching._thread.is_alive()
     watching.stop()
+
+
+def test_a_server_that_takes_long_to_die_after_a_reload_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its connection breaks at once, and its process lives on while it writes a core dump."""
+    monkeypatch.setattr(supervisor, "END_S", 0.05)
+    server = FakeServer(failures=1)
+    watching = supervise(server, "ctc_decoder", monkeypatch)
+    assert wait_until(lambda: server.attempts == ["ctc_decoder"] and watching._settled_at > 0, 5)
+    server.running = False
+    assert watching.is_bringing_back
+    assert wait_until(lambda: server.attempts == ["ctc_decoder", "all"] and not watching.is_bringing_back, 5)
+    assert server.running
+    assert watching._thread.is_alive()
+    watching.stop()
+
+
+def test_an_end_long_after_a_reload_is_not_of_the_reload(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "END_S", 0.05)
+    monkeypatch.setattr(supervisor, "SETTLE_S", 0.0)
+    server = FakeServer(failures=1)
+    watching = supervise(server, "ctc_decoder", monkeypatch)
+    assert wait_until(lambda: 0 < watching._settled_at < time.monotonic() - 0.1, 5)
+    server.running = False
+    watching._thread.join(timeout=5)
+    assert not watching._thread.is_alive()
+    assert server.attempts == ["ctc_decoder"]
+
+
+def test_an_end_is_seen_one_look_after_it_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = FakeServer(failures=0)
+    watching = supervise(server, "ctc_decoder", monkeypatch)
+    watching.stop()
+    watching._stopping.clear()
+    monkeypatch.setattr(supervisor, "LOOK_S", 60.0)
+    watching._settled_at = time.monotonic() - 61
+    assert not watching.is_bringing_back
+    assert not watching._has_started_again()
+    watching._settled_at = time.monotonic() - 30
+    assert watching.is_bringing_back
+    assert watching._has_started_again()
+    assert server.attempts[-1] == "all"

@@ -43,7 +43,11 @@ CLIPS = 31
 @click.option("--latency-concurrency", type=click.IntRange(1, 4096), default=1, show_default=True)
 @click.option("--manifest", type=PATH, default="samples/manifest.jsonl", show_default=True, help="Speech.")
 @click.option(
-    "--lengths", default="news", show_default=True, help="Distribution of lengths to cut to, or `whole` utterances."
+    "--lengths",
+    default="news",
+    show_default=True,
+    metavar="NAME|MEDIAN,SIGMA[,LEAST,MOST]",
+    help="To which utterances are cut: news, audiobook, meeting, numbers, or whole (as in the manifest).",
 )
 @click.option("--clips", type=click.IntRange(1, 1000), default=CLIPS, show_default=True, help="Of them.")
 @click.option("--seconds", type=click.FloatRange(1, 3600), default=10.0, show_default=True, help="Of one point.")

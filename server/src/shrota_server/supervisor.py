@@ -20,7 +20,7 @@ CONFIRM_S = 0.1
 END_S = 1.0
 # A process that dies while it sends an answer leaves tritonserver 2.51 waiting in memory that they share, and when the
 # model has been loaded again and the old one goes, tritonserver aborts (seen under load, rarely). For so long
-# after a reload its end is taken for that.
+# after a reload, also one that failed, its end is taken for that, however long it takes to die (a core dump).
 SETTLE_S = 5.0
 # `acoustic` answers through response senders, long after `execute` has returned. Triton forgets such requests when
 # the process dies: neither a reload nor an unload answers them, and their callers would wait until their own time-out.
@@ -89,7 +89,12 @@ class Supervisor:
     @property
     def is_bringing_back(self) -> bool:
         """Whether it loads a model again, or has just done so: then it starts a server that ends again."""
-        return self._is_at_it or time.monotonic() < self._settled_at
+        return self._is_at_it or self._is_settling
+
+    @property
+    def _is_settling(self) -> bool:
+        """Whether an end that is seen now may have come within ``SETTLE_S`` after a reload; it is seen by looking."""
+        return time.monotonic() < self._settled_at + LOOK_S
 
     def stop(self) -> None:
         """Ends the thread; a reload that is under way ends with the server."""
@@ -130,7 +135,7 @@ class Supervisor:
                     return
                 logger.error("model %s could not be brought back: %s", model, error)  # noqa: TRY400 - one line
                 if not self._server.is_running():
-                    return  # there is nothing to load it into; TritonServer.wait says why
+                    return  # there is nothing to load it into; unless it is started again TritonServer.wait says why
                 self._due[model] = time.monotonic() + max(1.0, self._backoff.delay_s(model))
             else:
                 self._due.pop(model, None)
@@ -147,6 +152,7 @@ class Supervisor:
             self._server.control.reload(model, self._reload_timeout_s)
         except ServerError:
             if not self._has_ended():
+                self._settled_at = time.monotonic() + SETTLE_S
                 raise
             logger.warning("tritonserver has ended while model %s was loaded again: starting it anew", model)
             self._restart()
@@ -163,15 +169,18 @@ class Supervisor:
 
     def _has_started_again(self) -> bool:
         """Starts a tritonserver again that has ended right after a model was loaded again; whether it has."""
-        if time.monotonic() >= self._settled_at or self._stopping.is_set():
+        if not self._is_settling or self._stopping.is_set():
             return False
         logger.warning("tritonserver has ended after a model was loaded again: starting it anew")
+        self._is_at_it = True
         try:
             self._restart()
         except ServerError as error:
             if not self._stopping.is_set():
                 logger.error("tritonserver could not be started again: %s", error)  # noqa: TRY400 - one line
             return False
+        finally:
+            self._is_at_it = False
         return True
 
     def _restart(self) -> None:

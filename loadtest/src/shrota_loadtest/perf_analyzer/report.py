@@ -77,11 +77,9 @@ class Export:
     """What the profile export has of all requests, those included whose windows were not taken.
 
     Attributes:
-        requests: how many.
         longest_ms: the longest latency.
     """
 
-    requests: int
     longest_ms: float
 
 
@@ -95,7 +93,7 @@ def read_export(path: Path) -> Export:
         content = json.loads(path.read_text(encoding="utf-8", errors="replace"))
         requests = [request for each in content["experiments"] for request in each["requests"]]
         latencies = [(each["response_timestamps"][-1] - each["timestamp"]) / 1e6 for each in requests]
-        return Export(len(latencies), max(latencies))
+        return Export(max(latencies))
     except (OSError, LookupError, TypeError, ValueError) as error:
         raise PerfAnalyzerError(f"perf_analyzer's profile export cannot be read ({one_line(str(error))})") from error
 

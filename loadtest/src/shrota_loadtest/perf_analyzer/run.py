@@ -1,19 +1,20 @@
 """One load by perf_analyzer."""
 
+import contextlib
 import os
 import signal
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from shrota_loadtest.errors import PerfAnalyzerError
 from shrota_loadtest.perf_analyzer.arrivals import write_intervals
 from shrota_loadtest.perf_analyzer.program import absolute
 from shrota_loadtest.perf_analyzer.report import Export, Report, Said, read_export, read_report, read_words, reason_of
-from shrota_loadtest.perf_analyzer.windows import why_unstable
+from shrota_loadtest.perf_analyzer.windows import WINDOWS, why_unstable
 
-WINDOWS = 3
-"""That are measured; perf_analyzer wants three at least."""
 ANY_PERCENT = 1_000_000
 """By which windows may differ for perf_analyzer: where they differ by more it writes no report at all. How far they do
 is read from its words, and told."""
@@ -21,6 +22,8 @@ RATE_WORKERS = 16
 """Threads of perf_analyzer's that send at a rate, by default (``DEFAULT_MAX_THREADS``)."""
 GRACE_S = 30.0
 """That it may take beside twice the time of its measurement, to start and to end."""
+STOP_S = 5.0
+"""After SIGINT, which makes it give back its shared memory, here and at the server; then it is killed."""
 REPORT, EXPORT, INTERVALS = "report.csv", "profile.json", "intervals.txt"
 
 
@@ -157,5 +160,18 @@ def _call(command: list[str], folder: Path, limit_s: float) -> tuple[int, str]:
             raise PerfAnalyzerError(f"perf_analyzer did not end within {limit_s:g} s") from None
         finally:
             if process.poll() is None:  # also when Ctrl-C ends the wait
-                os.killpg(process.pid, signal.SIGKILL)
+                _stop(process)
     return process.returncode, text
+
+
+def _stop(process: "subprocess.Popen[str]") -> None:
+    """Ends it with what it has started. SIGINT is the program's alone: its wheel's command would kill it at once."""
+    with contextlib.suppress(psutil.Error):
+        started = psutil.Process(process.pid)
+        for each in started.children(recursive=True) or [started]:
+            with contextlib.suppress(psutil.Error):
+                each.send_signal(signal.SIGINT)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(STOP_S)
+    with contextlib.suppress(ProcessLookupError):  # all of its group have ended
+        os.killpg(process.pid, signal.SIGKILL)

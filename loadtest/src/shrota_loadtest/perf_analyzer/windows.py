@@ -6,6 +6,8 @@ It would judge that itself, but where they differ by more than it allows it writ
 import math
 from collections.abc import Sequence
 
+WINDOWS = 3
+"""That are measured; perf_analyzer wants three at least."""
 MOST_APART = 0.25
 """By which a window may differ from the mean of all: with utterances of mixed lengths, few windows are alike."""
 CHANCE = 3.0
@@ -32,10 +34,11 @@ def why_unstable(windows: Sequence[Window], window_s: float, rate: float | None 
         rate: arrivals a second of an open loop; None for a closed loop.
 
     Returns:
-        A few words; None where nothing does, or nothing is known.
+        A few words, also where fewer than :data:`WINDOWS` windows are known; None where nothing does.
     """
-    if not windows:
-        return None
+    if len(windows) < WINDOWS:
+        count = f"only {len(windows)}" if windows else "none"
+        return f"{count} of its {WINDOWS} windows {'is' if len(windows) == 1 else 'are'} known"
     throughput, latency = ([window[index] for window in windows] for index in (0, 1))
     if rate is not None:
         return _why_overrun(throughput, latency, window_s, rate)

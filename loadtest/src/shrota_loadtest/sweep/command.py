@@ -2,7 +2,7 @@
 
 import signal
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,21 +16,21 @@ from shrota_client.pages.drawing import new_figure
 from shrota_client.pages.write import claim
 from shrota_loadtest.errors import SweepError
 from shrota_loadtest.host import host
-from shrota_loadtest.lengths import LENGTHS
+from shrota_loadtest.lengths import LENGTHS, WHOLE, parse_lengths
 from shrota_loadtest.metrics import read_metrics
+from shrota_loadtest.perf_analyzer.data import ENGINES
 from shrota_loadtest.perf_analyzer.program import find_program
 from shrota_loadtest.sweep import page
 from shrota_loadtest.sweep.copies import room_beside
 from shrota_loadtest.sweep.measure import Addresses, Order
 from shrota_loadtest.sweep.plan import BATCH, CONCURRENCY, RATE, Point, numbers, plan, ways
-from shrota_loadtest.sweep.rounds import Rounds, checked, copies_of, measure_rounds
-from shrota_loadtest.sweep.run import Deadline, measure_points
+from shrota_loadtest.sweep.rounds import KINDS, Rounds, checked, copies_of, measure_rounds
+from shrota_loadtest.sweep.run import LEFT_OUT, Deadline, measure_points
 from shrota_loadtest.sweep.serving import serving, version_of
 from shrota_loadtest.sweep.settings import Configuration, configurations, parse_axis, read_models
 from shrota_loadtest.workload import Clip, cut_clips, read_clips
 
 USUAL = "1,2,4,8"
-WHOLE = "whole"
 PLACES = ("repository", "manifest")
 """Options whose folders the page does not show: they are of this machine."""
 TURN_POINTS = 3
@@ -84,8 +84,24 @@ def run(context: click.Context, **options: Any) -> None:
     }
     written = page.write(content, options["output"])
     click.echo(f"written: {written[0]} and {len(written) - 1} other files beside it", err=True)
-    if content["points"] and all("failed" in point for point in content["points"]):
-        raise SweepError(f"no point could be measured: {content['points'][0]['failed']}")
+    _check_measured(content)
+
+
+def _check_measured(content: Mapping[str, Any]) -> None:
+    """Refuses a page on which the points, or the configurations, are all without a measurement.
+
+    Raises:
+        SweepError: with the first reason.
+    """
+    turns = (content["configuration"] or {"configurations": {}})["configurations"].values()
+    asked = {
+        "point": (content["points"], content["points"]),
+        "configuration": (turns, [point for each in turns for kind in KINDS for point in each[kind]]),
+    }
+    for what, (wanted, points) in asked.items():
+        reasons = [point["failed"] for point in points if "failed" in point]
+        if wanted and len(reasons) == len(points):
+            raise SweepError(f"no {what} could be measured: {(reasons or [LEFT_OUT])[0]}")
 
 
 def wants(*, repository: Path | None, **options: Any) -> Wanted:
@@ -97,12 +113,17 @@ def wants(*, repository: Path | None, **options: Any) -> Wanted:
     given = {CONCURRENCY: options["concurrency"], RATE: options["request_rate"], BATCH: options["batch"]}
     if not any(given.values()) and not options["settings"]:
         given[CONCURRENCY] = USUAL
+    if options["also"] and not given[CONCURRENCY]:
+        raise SweepError("--also is measured over concurrency alone: give --concurrency beside it")
     values = {axis: numbers(text, whole=axis != RATE) for axis, text in given.items() if text}
     full = ways(options["models"], options["protocols"], options["shared_memory"])
     brief = ways(options["also"], options["protocols"][:1], options["shared_memory"][:1])
     models = ["asr", *options["engines"]]
     if repository is not None:
         read_models(repository, models)
+        for model in (*options["models"], *options["also"]):
+            if model in ENGINES and model not in models:
+                raise SweepError(f"{model} would not be served: name it with --engine {model} too")
     axes = [parse_axis(text) for text in options["settings"]]
     if axes and repository is None:
         raise SweepError("--set starts servers on copies of a repository: name it with --repository")
@@ -119,23 +140,21 @@ def speech_of(manifest: Path, lengths: str, count: int) -> list[Clip]:
     """The utterances to send.
 
     Raises:
-        SweepError: there is no such distribution.
-        ManifestError, AudioError, WorkloadError: there is no speech to cut.
+        WorkloadError: there is no such distribution, or no speech to cut.
+        ManifestError, AudioError: the speech cannot be read.
     """
-    if lengths != WHOLE and lengths not in LENGTHS:
-        raise SweepError(f"no lengths {lengths!r}: write {', '.join((*LENGTHS, WHOLE))}")
+    distribution = parse_lengths(lengths)
     speech = read_clips(manifest)
-    return speech[:count] if lengths == WHOLE else cut_clips(speech, LENGTHS[lengths], count)
+    return speech[:count] if distribution is None else cut_clips(speech, distribution, count)
 
 
 def describe_speech(clips: Sequence[Clip], manifest: Path, lengths: str) -> dict[str, Any]:
     """For the page."""
     seconds = [clip.seconds for clip in clips]
+    source = LENGTHS[lengths].source if lengths in LENGTHS else lengths
     return {
         "manifest": manifest.name if manifest.is_absolute() else str(manifest),
-        "lengths": "as they are"
-        if lengths == WHOLE
-        else f"cut to the lengths of: {LENGTHS[lengths].source or lengths}",
+        "lengths": "as they are" if lengths == WHOLE else f"cut to the lengths of: {source}",
         "clips": len(clips),
         "least_s": min(seconds),
         "most_s": max(seconds),

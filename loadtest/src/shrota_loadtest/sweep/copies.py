@@ -82,20 +82,23 @@ def check_scheduler(repository: Path, config: Any, label: str) -> None:
     """Asks the code of ``acoustic`` in the repository whether it takes these parameters.
 
     Raises:
-        SweepError: it does not; in its own words.
+        SweepError: it does not; in its own words. Or it does not answer within :data:`CHECK_S`.
     """
     code = repository / SCHEDULER / CODE
     content = {"parameters": {name: {"string_value": value} for name, value in parameters(config).items()}}
-    done = subprocess.run(  # noqa: S603 - the code that the server would run
-        [sys.executable, "-c", CHECK, json.dumps(content), str(code / FRONTEND)],
-        env={**os.environ, "PYTHONPATH": str(code), "PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        errors="replace",
-        timeout=CHECK_S,
-        check=False,
-    )
+    try:
+        done = subprocess.run(  # noqa: S603 - the code that the server would run
+            [sys.executable, "-c", CHECK, json.dumps(content), str(code / FRONTEND)],
+            env={**os.environ, "PYTHONPATH": str(code), "PYTHONDONTWRITEBYTECODE": "1"},
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=CHECK_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise SweepError(f"--set {label}: the code of {SCHEDULER} did not say within {CHECK_S:g} s") from None
     if done.returncode:
         last = done.stderr.strip().rpartition("\n")[2]
         raise SweepError(f"--set {label}: {one_line(last.removeprefix(REFUSED))}")

@@ -104,6 +104,7 @@ def _measure(order: Order, addresses: Addresses, point: Point) -> dict[str, Any]
     wait_idle(addresses.metrics)
     before = _counters(addresses.metrics, way.model)
     done = run(order.program, load, order.folder / INPUT, order.folder)
+    wait_idle(addresses.metrics)  # the last answers, which perf_analyzer does not wait for, are of this load
     counted = {name: growth(before[name], now) for name, now in _counters(addresses.metrics, way.model).items()}
     sent_s = float(np.mean([clip.size for clip in clips])) / SAMPLE_RATE
     return {**_client_side(done, in_shape), **_server_side(done, in_shape, counted, sent_s)}

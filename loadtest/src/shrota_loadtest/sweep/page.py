@@ -18,10 +18,10 @@ from shrota_loadtest.sweep.pictures import (
     draw_configurations,
 )
 from shrota_loadtest.sweep.plan import AXES, BATCH, RATE, Way
-from shrota_loadtest.sweep.rounds import values
+from shrota_loadtest.sweep.rounds import unstable_rounds, values
 from shrota_loadtest.sweep.settings import AS_IT_IS
 from shrota_loadtest.sweep.tables import axis_table, configuration_table, inside_table, points_csv
-from shrota_loadtest.sweep.verdict import judge, sentence
+from shrota_loadtest.sweep.verdict import CHANCE, LEAST_ROUNDS, judge, sentence
 
 TITLE = "What each load and each setting gives, by perf_analyzer"
 CSV = "points.csv"
@@ -111,12 +111,15 @@ def summary(content: Mapping[str, Any]) -> list[Block]:
 
 def verdicts(found: Mapping[str, Any]) -> list[str]:
     """Which configuration won for throughput, and which for latency."""
-    throughput = judge(values(found, "throughput", "utterances_per_second"), AS_IT_IS, highest=True)
-    latency = judge(values(found, "latency", "p95_ms"), AS_IT_IS, highest=False)
-    sentences = [
-        sentence(throughput, f"throughput, {found['throughput_concurrency']} at once", "utterances/s", AS_IT_IS),
-        sentence(latency, f"p95 latency, {found['latency_concurrency']} at once", "ms", AS_IT_IS),
-    ]
+    asked = (
+        ("throughput", "utterances_per_second", "throughput", "utterances/s"),
+        ("latency", "p95_ms", "p95 latency", "ms"),
+    )
+    sentences = []
+    for kind, name, title, unit in asked:
+        verdict = judge(values(found, kind, name), AS_IT_IS, highest=kind == "throughput")
+        what = f"{title}, {found[f'{kind}_concurrency']} at once"
+        sentences.append(sentence(verdict, what, unit, AS_IT_IS, unstable_rounds(found, kind)))
     if found["left_out"]:
         sentences.append(f"{found['left_out']} turns were left out: the time was over.")
     return sentences
@@ -172,6 +175,9 @@ HOW = [
     ),
     Paragraph(
         "For configurations the server is started again on a copy of the repository, in rounds that go forwards and "
-        "backwards. A setting wins where its rounds do not overlap with those of the repository as it is."
+        f"backwards. From {LEAST_ROUNDS} rounds on a setting wins where its rounds do not overlap with those of the "
+        "repository as it is and their means differ by more than a margin (Dunnett's, which counts the settings): "
+        f"chance alone makes any of them win at most {100 * CHANCE:.0f} % of the time, for throughput and for latency "
+        "each."
     ),
 ]

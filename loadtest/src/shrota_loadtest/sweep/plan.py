@@ -11,6 +11,8 @@ AXES = (CONCURRENCY, RATE, BATCH)
 MODELS = ("asr", "acoustic", "acoustic_onnx", "acoustic_trt")
 PROTOCOLS = ("grpc", "http")
 SHARED_MEMORY = ("none", "system")
+MOST_SHOWN = 60
+"""Characters of a list that is none."""
 
 
 @dataclass(frozen=True)
@@ -99,9 +101,10 @@ def numbers(text: str, *, whole: bool) -> list[float]:
     """
     try:
         found = sorted({float(int(part) if whole else float(part)) for part in text.split(",")})
-    except ValueError:
+    except (ValueError, OverflowError):  # more digits than a number may have
         found = []
     if not found or not 0 < found[0] <= found[-1] < float("inf"):
         what = "whole numbers" if whole else "numbers"
-        raise SweepError(f"{text!r} is no list of {what} above 0: write {'1,2,4' if whole else '2.5,5,10'}")
+        shown = text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
+        raise SweepError(f"{shown!r} is no list of {what} above 0: write {'1,2,4' if whole else '2.5,5,10'}")
     return found

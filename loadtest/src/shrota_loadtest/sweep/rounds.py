@@ -139,3 +139,14 @@ def values(found: Mapping[str, Any], kind: str, name: str) -> dict[str, list[flo
         configuration: [point[name] for point in each[kind] if "failed" not in point]
         for configuration, each in found["configurations"].items()
     }
+
+
+def unstable_rounds(found: Mapping[str, Any], kind: str) -> dict[str, str]:
+    """How many rounds of one kind were unstable, by configuration: "1 of 3"; without those that had none."""
+    counts = {}
+    for configuration, each in found["configurations"].items():
+        measured = [point for point in each[kind] if "failed" not in point]
+        unstable = sum(not point["stable"] for point in measured)
+        if unstable:
+            counts[configuration] = f"{unstable} of {len(measured)}"
+    return counts

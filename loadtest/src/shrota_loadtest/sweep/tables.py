@@ -33,6 +33,7 @@ COLUMNS = (
     "requests",
     "delayed_share",
     "stable",
+    "why_unstable",
     "failed",
 )
 """Of the CSV."""

@@ -126,6 +126,28 @@ def test_the_summary_says_where_nothing_failed_where_all_did_and_where_the_gener
     assert "the load generator itself was late" in summary(late)[-1]
 
 
+def test_a_repeat_that_failed_leaves_nothing_that_was_carried() -> None:
+    """The time was over after it: lower loads were not tried."""
+    failed = {**CONTENT, "best": None, "too_much": 4.0, "confirmed": False}
+    failed["steps"] = [step(1, 4.0, 0.4), step(2, 5.0, 2.0), step(3, 4.0, 2.0)]
+    assert best_step(failed) is None
+    assert "No load that was tried was carried" in summary(failed)[0]
+
+
+def test_of_given_steps_none_above_one_that_failed_was_carried() -> None:
+    given = {**CONTENT, "shape": "stages", "best": None, "steps": [step(1, 1.0, 0.2), step(2, 2.0, 2.0)]}
+    given["steps"] += [step(3, 4.0, 0.4), step(4, 1.5, 0.3)]
+    found = best_step(given)
+    assert found is not None
+    assert found["load"] == 1.5
+    assert best_step({**given, "steps": given["steps"][1:3]}) is None
+
+
+def test_the_summary_says_that_what_was_found_was_not_confirmed() -> None:
+    assert "This was not confirmed" in summary({**CONTENT, "confirmed": False})[1]
+    assert not any("confirmed" in line for line in summary({**CONTENT, "confirmed": True}))
+
+
 def test_the_page_has_its_numbers_pictures_and_files(tmp_path: Path) -> None:
     written = write_report(CONTENT, tmp_path / "page")
     names = {path.name for path in written}

@@ -48,11 +48,20 @@ def write_report(results: Mapping[str, Any], output: Path) -> list[Path]:
 
 
 def best_step(content: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The step of the highest load that was carried, the longest of it; None where none was."""
-    found = [step for step in content["steps"] if step["good"]]
-    if content["best"] is not None:
+    """The step of the highest load that was carried, below all that were not, the longest of it; None where none was.
+
+    Of a search it is the one that the search found, or none.
+    """
+    too_much = lowest_failed(content)
+    found = [step for step in content["steps"] if step["good"] and step["load"] < too_much]
+    if content["best"] is not None or (content["shape"] == SEARCH and not content.get("test")):
         found = [step for step in found if step["load"] == content["best"]]
     return max(found, key=lambda step: (float(step["load"]), float(step["measured_s"])), default=None)
+
+
+def lowest_failed(content: Mapping[str, Any]) -> float:
+    """The lowest load that was not carried; infinite where all were."""
+    return min((float(step["load"]) for step in content["steps"] if not step["good"]), default=float("inf"))
 
 
 def about(content: Mapping[str, Any]) -> list[str]:
@@ -103,6 +112,10 @@ def _carried(content: Mapping[str, Any]) -> list[str]:
             "hours of audio a day."
         )
         lines = [carries]
+        if content.get("confirmed") is False:
+            lines.append(
+                f"This was not confirmed: the time was over before {best['load']:g} {unit} could be measured once more."
+            )
     if content["shape"] == SEARCH and best is not None:
         if content["too_much"] is None:
             lines.append("Every load that was tried was carried: it may carry more.")

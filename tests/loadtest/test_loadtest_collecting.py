@@ -11,7 +11,7 @@ from shrota_loadtest.collector import Collector
 from shrota_loadtest.recorder import MOST_KINDS, OTHER_KINDS, Recorder
 from shrota_loadtest.stages import DRAIN, MEASURE, SETTLE, Done, Stage
 from shrota_loadtest.summary import BUCKETS, Summary, bucket_of, is_hopeless, percentile
-from shrota_loadtest.transcripts import Alone, compare, take_alone
+from shrota_loadtest.transcripts import Alone, compare, exceeds, take_alone
 from shrota_loadtest.workload import Clip
 
 CLIPS = [
@@ -211,6 +211,14 @@ def test_word_error_rates_count_every_answer() -> None:
     assert found["word_error_rate_alone"] == pytest.approx(2 / 12)
     assert found["word_error_rate_loaded"] == pytest.approx(3 / 12)
     assert compare(CLIPS, ALONE, [(1, "सात")])["word_error_rate_alone"] is None
+
+
+def test_words_where_there_were_none_alone_are_over_every_allowed_rate() -> None:
+    silent = [Alone("", 0.1)] * len(CLIPS)
+    found = compare(CLIPS, silent, [(0, "एक"), (1, "")])
+    assert (found["different"], found["word_error_rate"]) == (1, None)
+    assert exceeds(found, 0.5)
+    assert not exceeds(compare(CLIPS, silent, [(0, "")]), 0.5)
 
 
 def test_transcripts_alone_come_one_by_one_after_a_warm_up() -> None:

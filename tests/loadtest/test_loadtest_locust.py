@@ -79,6 +79,7 @@ def test_a_search_over_http_finds_streams(
     assert [step["load"] for step in content["steps"]] == [2, 1]
     assert all(step["ended_early"] or step["measured_s"] >= 1 for step in content["steps"])
     assert "No load that was tried was carried" in ended.stdout
+    assert ended.returncode == 1
 
 
 @pytest.mark.parametrize("name", ["ClosedGrpc", "ClosedHttp"])

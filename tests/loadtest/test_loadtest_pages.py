@@ -107,12 +107,15 @@ CONTENT: dict[str, Any] = {
 }
 
 
+LOWEST = "The lowest load that was not carried is 5 requests/s: p95 latency 4.00 s, over 1 s."
+
+
 def test_the_summary_says_what_the_server_carries_a_second_and_a_day() -> None:
     carries = (
         "At a p95 latency of at most 1 s this server carries 4 requests/s (measured: 80 requests in 20 s, p95 0.8 s): "
         "24 seconds of audio a second, that is 24 live streams, or 576 hours of audio a day."
     )
-    assert summary(CONTENT) == [carries, "The lowest load that was not carried is 5 requests/s."]
+    assert summary(CONTENT) == [carries, LOWEST]
 
 
 def test_the_summary_says_where_nothing_failed_where_all_did_and_where_the_generator_was_late() -> None:
@@ -122,6 +125,7 @@ def test_the_summary_says_where_nothing_failed_where_all_did_and_where_the_gener
     none = {**CONTENT, "best": None, "steps": [step(1, 5.0, 2.0)]}
     assert best_step(none) is None
     assert "No load that was tried was carried" in summary(none)[0]
+    assert summary(none)[1] == LOWEST
     late = {**CONTENT, "steps": [*CONTENT["steps"][:2], step(3, 5.0, 2.0, generator_was_late=True)]}
     assert "the load generator itself was late" in summary(late)[-1]
 
@@ -228,6 +232,22 @@ def test_a_soak_holds_without_errors_other_transcripts_and_growth() -> None:
     other["transcripts"]["word_error_rate"] = 0.02
     assert held(verdicts.soak_checks({**one, "steps": [other]}, 0.02)) == [True, True, True]
     assert held(verdicts.soak_checks({**one, "steps": [other]}, 0.01)) == [True, False, True]
+
+
+def test_a_search_that_ends_by_its_allowed_word_errors_holds() -> None:
+    wrong = step(3, 5.0, 0.4, good=False, why_not="9 transcripts other than alone")
+    wrong["transcripts"].update(different=9, word_error_rate=0.05)
+    search = {**CONTENT, "steps": [*CONTENT["steps"][:2], wrong]}
+    assert held(verdicts.measure_checks(search, 0.02)) == [True, True]
+    assert held(verdicts.measure_checks(search)) == [True, False]
+    assert summary(search)[-1].endswith("5 requests/s: 9 transcripts other than alone.")
+    assert held(verdicts.measure_checks({**search, "best": None, "steps": [wrong]}, 0.02)) == [False, False]
+    assert held(verdicts.measure_checks({**search, "shape": "stages", "steps": [wrong]}, 0.02)) == [False]
+
+
+def test_a_search_that_finds_nothing_does_not_hold() -> None:
+    assert held(verdicts.measure_checks({**CONTENT, "best": None})) == [False, True]
+    assert held(verdicts.measure_checks(CONTENT)) == [True, True]
 
 
 def test_memory_has_a_chapter(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def reach(target: Target, settings: Settings) -> Iterator[tuple[Settings, Server
 
 
 def measure(target: Target, settings: Settings, output: Path, processes: int, command: str) -> bool:
-    """A search, or given steps: writes the page. Whether every transcript was right.
+    """A search, or given steps: writes the page. Whether every transcript was right, and a search found a load.
 
     Raises:
         ShrotaError: there is no server, no speech, or no place for the page.
@@ -85,8 +85,7 @@ def measure(target: Target, settings: Settings, output: Path, processes: int, co
     with reach(target, settings) as (reached, server, line):
         check(reached)
         results = _run(reached, server, processes)
-    checks = [verdicts.transcripts_check(results["steps"], settings.word_errors)]
-    return finish(results, checks, output, command, line)
+    return finish(results, verdicts.measure_checks(results, settings.word_errors), output, command, line)
 
 
 def soak(

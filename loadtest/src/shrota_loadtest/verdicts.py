@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from shrota_client.pages.blocks import number, percent
+from shrota_loadtest.settings import SEARCH
 from shrota_loadtest.transcripts import exceeds
 
 MOST_GROWTH = 0.02
@@ -54,6 +55,23 @@ def transcripts_check(steps: Sequence[Mapping[str, Any]], word_errors: float = 0
         compared > 0 and not any(exceeds(step["transcripts"], word_errors) for step in steps),
         f"{different} of {compared} differ; word error rate against them {percent(worst)}",
     )
+
+
+def measure_checks(results: Mapping[str, Any], word_errors: float = 0.0) -> list[Check]:
+    """Of a search or of given steps: right transcripts, and of a search that it found a load.
+
+    With an allowed word error rate, a load that exceeds it is one that is not carried, as one with too high a latency
+    is: then only what was carried is judged, or all where nothing was. Without one, other transcripts are an error of
+    the server under any load.
+    """
+    steps = results["steps"]
+    judged = [step for step in steps if step["good"]] if word_errors else []
+    checks = [transcripts_check(judged or steps, word_errors)]
+    if results["shape"] == SEARCH:
+        best = results["best"]
+        found = "none" if best is None else f"the highest: {best:g} {results['unit']}"
+        checks.insert(0, Check("a load is carried", best is not None, found))
+    return checks
 
 
 def soak_checks(results: Mapping[str, Any], word_errors: float = 0.0) -> list[Check]:

@@ -116,11 +116,11 @@ def _carried(content: Mapping[str, Any]) -> list[str]:
             lines.append(
                 f"This was not confirmed: the time was over before {best['load']:g} {unit} could be measured once more."
             )
-    if content["shape"] == SEARCH and best is not None:
-        if content["too_much"] is None:
-            lines.append("Every load that was tried was carried: it may carry more.")
-        else:
-            lines.append(f"The lowest load that was not carried is {content['too_much']:g} {unit}.")
+    failed = [step for step in content["steps"] if step["load"] == lowest_failed(content) and not step["good"]]
+    if failed:
+        lines.append(f"The lowest load that was not carried is {failed[-1]['load']:g} {unit}: {failed[-1]['why_not']}.")
+    elif content["shape"] == SEARCH and best is not None:
+        lines.append("Every load that was tried was carried: it may carry more.")
     if any(step["generator_was_late"] and not step["good"] for step in content["steps"]):
         lines.append(
             "Where a load was not carried, the load generator itself was late: the server may carry more than is said "

@@ -141,6 +141,21 @@ def test_what_never_ends_is_counted_and_a_step_without_requests_is_not_good(coll
     assert figures(collector, replace(DONE, step=2))["why_not"] == "no request arrived"
 
 
+def test_a_load_that_was_not_made_is_not_carried(collector: Collector) -> None:
+    """Of 90 expected arrivals, 3 standard deviations fewer are 62."""
+    sender = Sender("a", collector, Clock())
+    sender.enter(1, MEASURE)
+    for _ in range(62):
+        sender.request(0, 0.0, 0.0, 0.1, "एक दो")
+    sender.enter(1, DRAIN)
+    done = replace(DONE, stage=Stage(9.0, 0.0, 10.0))
+    found = Summary(CLIPS, ALONE, 1.0, rate_of_load=1.0).step(done, collector)
+    assert (found["arrival_rate"], found["expected_rate"], found["good"]) == (6.2, 9.0, True)
+    found = Summary(CLIPS, ALONE, 1.0, rate_of_load=1.01).step(done, collector)
+    assert found["why_not"] == "only 6.2 of 9.09 requests a second arrived"
+    assert figures(collector, done)["good"]  # of closed users nothing is expected
+
+
 def test_a_step_is_hopeless_when_too_many_are_late_or_one_failed(collector: Collector) -> None:
     sender = Sender("a", collector, Clock())
     sender.enter(1, MEASURE)

@@ -112,7 +112,8 @@ LOWEST = "The lowest load that was not carried is 5 requests/s: p95 latency 4.00
 
 def test_the_summary_says_what_the_server_carries_a_second_and_a_day() -> None:
     carries = (
-        "At a p95 latency of at most 1 s this server carries 4 requests/s (measured: 80 requests in 20 s, p95 0.8 s): "
+        "At a p95 latency of at most 1 s this server carries 4 requests/s (measured: 80 requests in 20 s, 4 a second, "
+        "p95 0.8 s): "
         "24 seconds of audio a second, that is 24 live streams, or 576 hours of audio a day."
     )
     assert summary(CONTENT) == [carries, LOWEST]
@@ -150,6 +151,14 @@ def test_of_given_steps_none_above_one_that_failed_was_carried() -> None:
 def test_the_summary_says_that_what_was_found_was_not_confirmed() -> None:
     assert "This was not confirmed" in summary({**CONTENT, "confirmed": False})[1]
     assert not any("confirmed" in line for line in summary({**CONTENT, "confirmed": True}))
+
+
+def test_the_summary_says_that_fewer_arrived_than_the_load_says() -> None:
+    few = step(2, 4.0, 0.4, arrival_rate=3.7, expected_rate=4.0)
+    content = {**CONTENT, "steps": [CONTENT["steps"][0], few, CONTENT["steps"][2]]}
+    assert "3.7 a second, p95 0.8 s, but only 3.7 of 4 requests a second arrived): 24 seconds" in summary(content)[0]
+    few["arrival_rate"] = 3.8
+    assert "but only" not in summary(content)[0]
 
 
 def test_the_page_has_its_numbers_pictures_and_files(tmp_path: Path) -> None:

@@ -166,9 +166,9 @@ class Leader:
         return is_hopeless(self.collector, step, expected, self._settings.bound)
 
     def _figures(self, done: Done) -> dict[str, Any]:
-        figures = Summary(self._clips, self._alone, self._settings.bound, self._settings.word_errors).step(
-            done, self.collector
-        )
+        settings = self._settings
+        summary = Summary(self._clips, self._alone, settings.bound, settings.word_errors, self._rate_of_load())
+        figures = summary.step(done, self.collector)
         before, after = (self._counters.get((done.step, phase)) for phase in (MEASURE, DRAIN))
         figures["triton"] = before.until(after) if before and after else None
         figures["began"], figures["ended"] = (self._moments.get((done.step, phase)) for phase in (MEASURE, DRAIN))

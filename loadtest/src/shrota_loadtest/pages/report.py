@@ -106,8 +106,8 @@ def _carried(content: Mapping[str, Any]) -> list[str]:
         audio = best["audio_seconds_per_second"]
         carries = (
             f"At a p95 latency of at most {bound:g} s this server carries {best['load']:g} {unit} "
-            f"(measured: {best['requests']} requests in {best['measured_s']:.0f} s, "
-            f"p95 {number(best['latency_s']['p95'])} s): "
+            f"(measured: {best['requests']} requests in {best['measured_s']:.0f} s, {number(best['arrival_rate'])} a "
+            f"second, p95 {number(best['latency_s']['p95'])} s{tables.few(best)}): "
             f"{number(audio)} seconds of audio a second, that is {number(audio)} live streams, or {number(24 * audio)} "
             "hours of audio a day."
         )

@@ -187,12 +187,44 @@ def test_a_soak_serves_a_repository_and_watches_its_processes(
     assert "shares this machine's" in content["server"]
 
 
+STOPPED = """
+from types import SimpleNamespace
+from shrota_loadtest.locustfile import finish
+
+def fails():
+    raise raised
+
+for raised in (KeyError("steps"), OSError("full")):
+    session = SimpleNamespace(finish=fails, leader="one", settings=SimpleNamespace(output="page"))
+    try:
+        finish(SimpleNamespace(shrota=session))
+    except KeyError:
+        print("raised")
+    assert session.leader is None
+session.finish, session.leader = lambda: {"steps": []}, "one"
+environment = SimpleNamespace(shrota=session)
+finish(environment)
+assert (session.leader, environment.process_exit_code) == (None, 1)
+"""
+
+
+def test_a_test_that_cannot_be_finished_does_not_keep_the_next_from_beginning(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    ended = run([sys.executable, "-c", STOPPED], environment, cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert "no step came to its end" in ended.stderr
+    assert ended.stdout == "raised\n"
+
+
 BAD: dict[str, tuple[list[str], str]] = {
     "no server": (["--server", "127.0.0.1:9"], "no server at 127.0.0.1:9"),
     "none named": ([], "name one with --server, or start one with --repository"),
     "no speech": (["--server", "SERVER", "--speech", "none.jsonl"], "cannot read none.jsonl"),
     "no lengths": (["--server", "SERVER", "--lengths", "novel"], "neither news, audiobook, meeting, whole nor"),
-    "a bad number": (["--server", "SERVER", "--bound", "-1"], "--bound must be over 0"),
+    "a bad number": (["--server", "SERVER", "--bound", "-1"], "--bound must be a number over 0"),
+    "a negative seed": (["--server", "SERVER", "--seed", "-1"], "--seed must be 0 or more"),
+    "endless load": (["--server", "SERVER", "--loads", "inf"], "must be positive, and finite"),
     "bad loads": (["--server", "SERVER", "--loads", "a,b"], "--loads 1,2,4"),
     "no place for the page": (["--server", "SERVER", "--output", "/proc/page"], "cannot write /proc/page"),
     "no repository": (["--repository", "nowhere"], "no model repository at nowhere"),

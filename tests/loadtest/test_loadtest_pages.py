@@ -190,6 +190,11 @@ def test_the_page_has_its_numbers_pictures_and_files(tmp_path: Path) -> None:
     assert highest_rate(tmp_path / "page") == 4.0
 
 
+def test_a_search_that_was_stopped_before_its_first_step_ends_has_no_page(tmp_path: Path) -> None:
+    with pytest.raises(LoadTestError, match="no step came to its end"):
+        write_report({**CONTENT, "best": None, "too_much": None, "steps": []}, tmp_path)
+
+
 def test_the_page_warns_where_other_programs_ran() -> None:
     assert about({**CONTENT, "others": 0.02})[2] == "Other programs took 2.0 % of the processors meanwhile."
     assert "of its own the server carries more" in about({**CONTENT, "others": 0.3})[2]
@@ -213,6 +218,10 @@ def test_a_rate_is_only_taken_from_a_search_that_found_one(tmp_path: Path) -> No
     for change in ({"best": None}, {"kind": "streams"}):
         (tmp_path / "report.json").write_text(json.dumps({**CONTENT, **change}), encoding="utf-8")
         with pytest.raises(LoadTestError, match="no rate of requests"):
+            highest_rate(tmp_path)
+    for best, message in (("x", "there is no search"), ([1], "there is no search"), (-1, "highest rate in .* is -1")):
+        (tmp_path / "report.json").write_text(json.dumps({**CONTENT, "best": best}), encoding="utf-8")
+        with pytest.raises(LoadTestError, match=message):
             highest_rate(tmp_path)
 
 

@@ -102,7 +102,8 @@ def finish(environment: Environment, **_: Any) -> None:
                 logger.info("wrote %s", path)
     except (ShrotaError, OSError) as error:
         _fail(environment, error)
-    session.leader = None
+    finally:
+        session.leader = None  # or the next test would not begin
 
 
 def _say_what_happens(environment: Environment) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -201,8 +202,11 @@ def highest_rate(folder: Path) -> float:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         best, kind = content["best"], content["kind"]
+        rate = None if best is None else float(best)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise LoadTestError(f"there is no search for the highest rate in {path}: {remedy}") from error
-    if best is None or kind != OPEN:
+    if rate is None or kind != OPEN:
         raise LoadTestError(f"the search in {path} found no rate of requests that the server carries: {remedy}")
-    return float(best)
+    if not (math.isfinite(rate) and rate > 0):
+        raise LoadTestError(f"the highest rate in {path} is {rate:g}: {remedy}")
+    return rate

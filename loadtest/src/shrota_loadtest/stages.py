@@ -1,6 +1,7 @@
 """The course of a load test: stages of a load each, one after the other, given or found by a search."""
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Protocol
@@ -36,8 +37,9 @@ class Stage:
     name: str = ""
 
     def __post_init__(self) -> None:
-        if not (self.load > 0 and self.settle_s >= 0 and self.measure_s > 0 and (self.pause_s or 0) >= 0):
-            raise LoadTestError(f"{self} is no stage: its load and its measured time must be positive")
+        numbers = (self.load, self.settle_s, self.measure_s, self.pause_s or 0)
+        if not (all(math.isfinite(each) and each >= 0 for each in numbers) and self.load > 0 and self.measure_s > 0):
+            raise LoadTestError(f"{self} is no stage: its load and its measured time must be positive, and finite")
 
 
 class Programme(Protocol):

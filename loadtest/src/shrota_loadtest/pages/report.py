@@ -13,6 +13,7 @@ from shrota_client.pages.load import QUIET
 from shrota_client.pages.page import Chapter
 from shrota_client.pages.write import write_pages
 from shrota_client.writing import writing
+from shrota_loadtest.errors import LoadTestError
 from shrota_loadtest.host import host
 from shrota_loadtest.pages import plots, tables
 from shrota_loadtest.settings import CLOSED, OPEN, SEARCH
@@ -35,8 +36,11 @@ def write_report(results: Mapping[str, Any], output: Path) -> list[Path]:
         output: the folder.
 
     Raises:
+        LoadTestError: no step came to its end.
         OutputError: the folder cannot be written.
     """
+    if not results["steps"]:
+        raise LoadTestError("no step came to its end, so there is no page: allow more time")
     command = " ".join(["locust", *sys.argv[1:]])
     content = {"command": command, "host": host(), "checks": [], **results}
     written = write_pages(TITLE, about(content), chapters(content), output, content, pictures=PICTURES)

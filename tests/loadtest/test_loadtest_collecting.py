@@ -82,7 +82,7 @@ def test_reports_of_two_processes_become_the_figures_of_a_step(collector: Collec
     senders[0].request(1, 11.0, 11.1, 11.4, "सात")
     senders[0].report()
     senders[1].request(0, 12.0, 12.0, 12.6, "एक तीन")
-    senders[1].request(2, 13.0, 13.0, 13.5)
+    senders[1].request(2, 12.9, 13.0, 13.5)
     processors[0].now, processors[1].now = 6.0, 52.0
     for sender in senders:
         sender.enter(1, DRAIN)
@@ -98,6 +98,8 @@ def test_reports_of_two_processes_become_the_figures_of_a_step(collector: Collec
     )
     assert found["real_time_factor"] == pytest.approx({"p50": 0.2, "p95": 0.6})
     assert found["lag_s"]["max"] == pytest.approx(0.1)  # type: ignore[index]
+    assert found["failed_latency_s"]["max"] == pytest.approx(0.6)  # type: ignore[index]
+    assert found["failed_after_s"]["max"] == pytest.approx(0.5)  # type: ignore[index]
     assert found["generator_cores"] == pytest.approx((1 + 2) / 10)
     assert found["errors"] == {"QueueFullError: the queue is full": 1}
     assert not found["good"]

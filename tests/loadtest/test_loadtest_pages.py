@@ -56,6 +56,7 @@ def step(number: int, load: float, latency_s: float, **more: Any) -> dict[str, A
         "arriving_audio_seconds_per_second": 6 * load,
         "latency_s": spread(latency_s),
         "failed_latency_s": dict.fromkeys(spread(1.0)),
+        "failed_after_s": dict.fromkeys(spread(1.0)),
         "real_time_factor": {"p50": latency_s / 6, "p95": latency_s / 3},
         "buckets": [
             {
@@ -284,7 +285,7 @@ REFUSED = {
 
 
 def overloaded(**change: Any) -> dict[str, Any]:
-    middle = step(2, 12.0, 2.0, failed=500, errors=REFUSED, answer_rate=3.0, failed_latency_s=spread(2.4))
+    middle = step(2, 12.0, 2.0, failed=500, errors=REFUSED, answer_rate=3.0, failed_after_s=spread(2.4))
     steps = [step(1, 1.0, 0.2), {**middle, **change}, step(3, 1.0, 0.2)]
     return {**CONTENT, "steps": steps, "memory": memory(0.5)}
 
@@ -294,19 +295,28 @@ def overload_held(results: dict[str, Any]) -> list[bool]:
 
 
 def test_an_overload_holds_where_the_rest_is_refused_in_time_and_all_is_well_afterwards() -> None:
-    assert overload_held(overloaded()) == [True] * 6
-    assert overload_held(overloaded(answer_rate=1.9))[0] is False
+    assert overload_held(overloaded()) == [True] * 8
+    assert overload_held(overloaded(lag_s=spread(0.6)))[0] is False
+    assert overload_held(overloaded(expected_rate=24.0))[0] is False
+    assert overload_held(overloaded(answer_rate=1.9))[1] is False
     given_up = {**REFUSED, "RequestTimeoutError: no answer from grpc://127.0.0.1:8001 within 10 s: allow more": 1}
-    assert overload_held(overloaded(errors=given_up))[1] is False
-    assert overload_held(overloaded(unanswered=1))[1] is False
-    assert overload_held(overloaded(failed_latency_s=spread(3.0)))[2] is False
-    assert overload_held({**overloaded(), "memory": memory(None)})[3] is False
+    assert overload_held(overloaded(errors=given_up))[2] is False
+    assert overload_held(overloaded(unanswered=1))[2] is False
+    assert overload_held(overloaded(failed_after_s=spread(3.0)))[3] is False
+    assert overload_held(overloaded(failed_latency_s=spread(3.0)))[3] is True  # the generator sent it late
+    assert overload_held({**overloaded(), "memory": memory(None, 0.0)})[4] is False
     slow = overloaded()
     slow["steps"][2] = step(3, 1.0, 0.6)
-    assert overload_held(slow)[4] is False
+    assert overload_held(slow)[6] is False
     other = deepcopy(overloaded())
     other["steps"][1]["transcripts"]["different"] = 1
-    assert overload_held(other)[5] is False
+    assert overload_held(other)[7] is False
+
+
+def test_an_overload_may_leave_a_tenth_of_each_process_and_what_waited_in_it() -> None:
+    """12 requests/s of 6 s, for a time-out of 10 s: 720 s of audio of 64,000 bytes each, 43.95 MiB; processes of 1."""
+    assert overload_held({**overloaded(), "memory": memory(0.0, 44.0)})[5] is True
+    assert overload_held({**overloaded(), "memory": memory(0.0, 44.1)})[5] is False
 
 
 def test_the_line_of_the_machine_names_its_gpu() -> None:

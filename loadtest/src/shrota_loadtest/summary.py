@@ -128,6 +128,7 @@ class Summary:
             "arriving_audio_seconds_per_second": self._seconds(measured) / done.measured_s,
             "latency_s": spread([record.latency_s for record in answered]),
             "failed_latency_s": spread([record.latency_s for record in failed]),
+            "failed_after_s": spread([record.latency_s - record.lag_s for record in failed]),  # from when it was sent
             "real_time_factor": self._factors(answered),
             "buckets": self._buckets(answered),
             "lag_s": spread([record.lag_s for record in measured]),

@@ -109,6 +109,29 @@ def test_reports_of_two_processes_become_the_figures_of_a_step(collector: Collec
     assert found["transcripts"]["different"] == 1  # type: ignore[index]
 
 
+def test_a_sender_that_is_lost_is_not_waited_for_and_spoils_only_its_own_step(collector: Collector) -> None:
+    assert not collector.is_quiet(1)  # nobody has said so
+    one, two = (Sender(name, collector, Clock()) for name in ("one", "two"))
+    for sender in (one, two):
+        sender.enter(1, MEASURE)
+        sender.recorder.begin(0, 0.0)
+        sender.report()
+    one.request(0, 0.0, 0.0, 0.1, "एक दो")
+    one.recorder.end(one.recorder.begin(0, 0.0), "एक दो")
+    collector.keep_only(["one"])
+    collector.keep_only(["one"])
+    assert (collector.senders, collector.flying, collector.lost(1)) == (1, 1, 1)
+    assert "not valid: 1 processes that send were lost" in str(figures(collector, DONE)["why_not"])
+    third = Sender("one", collector, Clock())
+    third.enter(2, MEASURE)
+    third.request(0, 0.0, 0.0, 0.1, "एक दो")
+    third.enter(2, DRAIN)
+    assert collector.is_quiet(2)
+    assert figures(collector, replace(DONE, step=2))["good"]
+    collector.keep_only([])
+    assert not collector.is_quiet(2)
+
+
 def test_latency_counts_from_when_a_request_was_due(collector: Collector) -> None:
     sender = Sender("a", collector, Clock())
     sender.enter(1, MEASURE)

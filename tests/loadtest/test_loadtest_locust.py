@@ -217,6 +217,31 @@ def test_a_test_that_cannot_be_finished_does_not_keep_the_next_from_beginning(
     assert ended.stdout == "raised\n"
 
 
+LED = """
+from types import SimpleNamespace
+from locust.runners import MasterRunner
+from shrota_loadtest.session import Session
+
+session, kept = Session.__new__(Session), []
+session._test, session._report = "", lambda: None
+session._take_phase(SimpleNamespace(data={"test": "t", "step": 2, "phase": "measure", "bound": 0.25}))
+assert (session.recorder._bound_s, session.recorder.step) == (0.25, 2)
+runner = MasterRunner.__new__(MasterRunner)
+runner.clients = {"a": SimpleNamespace(state="missing"), "b": SimpleNamespace(state="running")}
+session.environment = SimpleNamespace(runner=runner)
+session.leader = SimpleNamespace(collector=SimpleNamespace(keep_only=kept.append))
+session.drop_missing()
+assert kept == [["b"]]
+"""
+
+
+def test_a_worker_takes_the_bound_of_the_one_that_leads_who_drops_missing_workers(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    ended = run([sys.executable, "-c", LED], environment, cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+
+
 BAD: dict[str, tuple[list[str], str]] = {
     "no server": (["--server", "127.0.0.1:9"], "no server at 127.0.0.1:9"),
     "none named": ([], "name one with --server, or start one with --repository"),

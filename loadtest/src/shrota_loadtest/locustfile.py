@@ -39,6 +39,7 @@ class _Led(LoadTestShape):  # type: ignore[misc]
         try:
             if self._session.leader is None:
                 self._session.begin()
+            self._session.drop_missing()
             leader = self._session.leader
             users = None if leader is None else leader.tick()
         except ShrotaError as error:

@@ -134,6 +134,7 @@ class Summary:
             "lag_s": spread([record.lag_s for record in measured]),
             "generator_cores": None if processor_s is None else processor_s / done.measured_s,
             "senders": collector.senders,
+            "lost_senders": collector.lost(done.step),
             "errors": dict(Counter(record.error for record in records if record.error).most_common()),
             "transcripts": compare(
                 self._clips, self._alone, [(each.clip, each.text) for each in records if each.text is not None]
@@ -147,6 +148,8 @@ class Summary:
         reasons = []
         if not figures["requests"]:
             reasons.append("no request arrived")
+        if figures["lost_senders"]:
+            reasons.append(f"not valid: {figures['lost_senders']} processes that send were lost")
         elif lacks_arrivals(figures):
             reasons.append(
                 f"only {figures['arrival_rate']:.3g} of {figures['expected_rate']:.3g} requests a second arrived"

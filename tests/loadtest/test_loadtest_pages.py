@@ -269,6 +269,16 @@ def test_a_search_that_finds_nothing_does_not_hold() -> None:
     assert held(verdicts.measure_checks(CONTENT)) == [True, True]
 
 
+def test_memory_that_cannot_be_read_still_has_a_page_and_does_not_hold(tmp_path: Path) -> None:
+    unread = {**CONTENT, "test": "soak", "steps": [step(1, 2.0, 0.2)], "memory_unread": "it could not be read"}
+    checks = verdicts.soak_checks(unread)
+    assert held(checks) == [True, True, False]
+    write_report({**unread, "checks": verdicts.plain(checks)}, tmp_path)
+    assert "| no | it could not be read |" in (tmp_path / "report.md").read_text(encoding="utf-8")
+    over = {name: value for name, value in overloaded().items() if name != "memory"}
+    assert overload_held({**over, "memory_unread": "it could not be read"})[4] is False
+
+
 def test_memory_has_a_chapter(tmp_path: Path) -> None:
     content = {**CONTENT, "best": None, "steps": [step(1, 2.0, 0.2)], "memory": memory(0.01, None)}
     write_report(content, tmp_path)

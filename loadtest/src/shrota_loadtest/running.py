@@ -166,7 +166,10 @@ def _watched(target: Target, settings: Settings, output: Path, processes: int, s
     measured = results["steps"][step - 1]
     until = measured["ended"] if step == 1 else results["steps"][-1]["ended"]
     began = measured["began"] if step == 1 else results["steps"][0]["began"]
-    results["memory"] = {**memory_figures(watch.samples, began, until), "step": step}
+    try:
+        results["memory"] = {**memory_figures(watch.samples, began, until), "step": step}
+    except LoadTestError as error:  # after all those minutes there is a page all the same
+        results["memory_unread"] = str(error)
     return results, line
 
 

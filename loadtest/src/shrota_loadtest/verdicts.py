@@ -82,10 +82,12 @@ def soak_checks(results: Mapping[str, Any], word_errors: float = 0.0) -> list[Ch
     """No error, equal transcripts, and memory that does not grow."""
     step = results["steps"][0]
     failed = step["failed"] + step["unanswered"] + step["unmeasured_failed"]
-    rows = results["memory"]["processes"]
+    rows = results["memory"]["processes"] if "memory" in results else []
     grown = [row["growth"] for row in rows if row["growth"] is not None]
     gone = [row["process"] for row in rows if row["growth"] is None]
     found = f"most {percent(max(grown, default=None))} of {len(rows)} processes"
+    if "memory" not in results:
+        found = str(results["memory_unread"])
     if gone:
         found += f"; came or went: {', '.join(gone)}"
     return [
@@ -189,6 +191,8 @@ def overload_checks(
         ),
         transcripts_check(results["steps"], word_errors),
     ]
+    if "memory_unread" in results:
+        checks.insert(4, Check("the server keeps within its memory", False, str(results["memory_unread"])))
     if "memory" in results:
         checks[4:4] = _memory_checks(results["memory"]["processes"], most_held(overload, timeout_s))
     return checks

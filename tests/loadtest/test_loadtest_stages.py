@@ -140,7 +140,19 @@ def test_stages_go_through_a_command_line() -> None:
     assert stages_from_json('[{"load": 2}]') == [Stage(2)]
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '[{"load": Infinity}]', '[{"load": 1, "pause_s": NaN}]', '[{"loud": 2}]', '[{"load": -1}]', '[{"load": 1, "measure_s": 0}]'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '[{"load": Infinity}]',
+        '[{"load": 1, "pause_s": NaN}]',
+        '[{"loud": 2}]',
+        '[{"load": -1}]',
+        '[{"load": 1, "measure_s": 0}]',
+    ],
+)
 def test_what_are_no_stages_is_one_line(text: str) -> None:
     with pytest.raises(LoadTestError) as caught:
         stages_from_json(text)

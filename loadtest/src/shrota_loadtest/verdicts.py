@@ -112,8 +112,8 @@ def most_held(overload: Mapping[str, Any], timeout_s: float) -> float:
     """Bytes of audio that wait in the server at once: what arrives in one time-out, as 32-bit samples.
 
     After the time-out a request is refused or given up. Triton's Python backend takes shared memory for what waits and
-    keeps it for the next time, in tritonserver and in the model's process: so much each of them may stay larger. It does
-    not grow with the length of the overload, as a leak would.
+    keeps it for the next time, in tritonserver and in the model's process: so much each of them may stay larger. It
+    does not grow with the length of the overload, as a leak would.
     """
     return float(overload["arriving_audio_seconds_per_second"] * timeout_s * SAMPLE_RATE * 4)
 
@@ -123,9 +123,7 @@ def _memory_checks(rows: Sequence[Mapping[str, Any]], held: float) -> list[Check
     gone = [row["process"] for row in rows if row["growth"] is None]
     stayed = [row for row in rows if row["growth"] is not None]
     grown = [
-        row["process"]
-        for row in stayed
-        if row["end_bytes"] > (1 + MOST_OVERLOAD_GROWTH) * row["start_bytes"] + held
+        row["process"] for row in stayed if row["end_bytes"] > (1 + MOST_OVERLOAD_GROWTH) * row["start_bytes"] + held
     ]
     most = max((row["end_bytes"] - row["start_bytes"] for row in stayed), default=0.0)
     found = f"most {number(most / 2**20)} MiB of {len(stayed)} processes"

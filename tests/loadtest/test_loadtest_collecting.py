@@ -11,7 +11,7 @@ from shrota_loadtest.collector import Collector
 from shrota_loadtest.recorder import MOST_KINDS, OTHER_KINDS, Recorder
 from shrota_loadtest.stages import DRAIN, MEASURE, SETTLE, Done, Stage
 from shrota_loadtest.summary import BUCKETS, Summary, bucket_of, is_hopeless, percentile
-from shrota_loadtest.transcripts import Alone, compare, take_alone
+from shrota_loadtest.transcripts import Alone, compare, exceeds, take_alone
 from shrota_loadtest.workload import Clip
 
 CLIPS = [
@@ -82,7 +82,7 @@ def test_reports_of_two_processes_become_the_figures_of_a_step(collector: Collec
     senders[0].request(1, 11.0, 11.1, 11.4, "सात")
     senders[0].report()
     senders[1].request(0, 12.0, 12.0, 12.6, "एक तीन")
-    senders[1].request(2, 13.0, 13.0, 13.5)
+    senders[1].request(2, 12.9, 13.0, 13.5)
     processors[0].now, processors[1].now = 6.0, 52.0
     for sender in senders:
         sender.enter(1, DRAIN)
@@ -98,6 +98,8 @@ def test_reports_of_two_processes_become_the_figures_of_a_step(collector: Collec
     )
     assert found["real_time_factor"] == pytest.approx({"p50": 0.2, "p95": 0.6})
     assert found["lag_s"]["max"] == pytest.approx(0.1)  # type: ignore[index]
+    assert found["failed_latency_s"]["max"] == pytest.approx(0.6)  # type: ignore[index]
+    assert found["failed_after_s"]["max"] == pytest.approx(0.5)  # type: ignore[index]
     assert found["generator_cores"] == pytest.approx((1 + 2) / 10)
     assert found["errors"] == {"QueueFullError: the queue is full": 1}
     assert not found["good"]
@@ -105,6 +107,29 @@ def test_reports_of_two_processes_become_the_figures_of_a_step(collector: Collec
     # the settling ones are compared, too
     assert found["transcripts"]["compared"] == 5  # type: ignore[index]
     assert found["transcripts"]["different"] == 1  # type: ignore[index]
+
+
+def test_a_sender_that_is_lost_is_not_waited_for_and_spoils_only_its_own_step(collector: Collector) -> None:
+    assert not collector.is_quiet(1)  # nobody has said so
+    one, two = (Sender(name, collector, Clock()) for name in ("one", "two"))
+    for sender in (one, two):
+        sender.enter(1, MEASURE)
+        sender.recorder.begin(0, 0.0)
+        sender.report()
+    one.request(0, 0.0, 0.0, 0.1, "एक दो")
+    one.recorder.end(one.recorder.begin(0, 0.0), "एक दो")
+    collector.keep_only(["one"])
+    collector.keep_only(["one"])
+    assert (collector.senders, collector.flying, collector.lost(1)) == (1, 1, 1)
+    assert "not valid: 1 processes that send were lost" in str(figures(collector, DONE)["why_not"])
+    third = Sender("one", collector, Clock())
+    third.enter(2, MEASURE)
+    third.request(0, 0.0, 0.0, 0.1, "एक दो")
+    third.enter(2, DRAIN)
+    assert collector.is_quiet(2)
+    assert figures(collector, replace(DONE, step=2))["good"]
+    collector.keep_only([])
+    assert not collector.is_quiet(2)
 
 
 def test_latency_counts_from_when_a_request_was_due(collector: Collector) -> None:
@@ -139,6 +164,21 @@ def test_what_never_ends_is_counted_and_a_step_without_requests_is_not_good(coll
     sender.enter(1, DRAIN)
     assert figures(collector, DONE)["why_not"] == "1 without an answer"
     assert figures(collector, replace(DONE, step=2))["why_not"] == "no request arrived"
+
+
+def test_a_load_that_was_not_made_is_not_carried(collector: Collector) -> None:
+    """Of 90 expected arrivals, 3 standard deviations fewer are 62."""
+    sender = Sender("a", collector, Clock())
+    sender.enter(1, MEASURE)
+    for _ in range(62):
+        sender.request(0, 0.0, 0.0, 0.1, "एक दो")
+    sender.enter(1, DRAIN)
+    done = replace(DONE, stage=Stage(9.0, 0.0, 10.0))
+    found = Summary(CLIPS, ALONE, 1.0, rate_of_load=1.0).step(done, collector)
+    assert (found["arrival_rate"], found["expected_rate"], found["good"]) == (6.2, 9.0, True)
+    found = Summary(CLIPS, ALONE, 1.0, rate_of_load=1.01).step(done, collector)
+    assert found["why_not"] == "only 6.2 of 9.09 requests a second arrived"
+    assert figures(collector, done)["good"]  # of closed users nothing is expected
 
 
 def test_a_step_is_hopeless_when_too_many_are_late_or_one_failed(collector: Collector) -> None:
@@ -211,6 +251,14 @@ def test_word_error_rates_count_every_answer() -> None:
     assert found["word_error_rate_alone"] == pytest.approx(2 / 12)
     assert found["word_error_rate_loaded"] == pytest.approx(3 / 12)
     assert compare(CLIPS, ALONE, [(1, "सात")])["word_error_rate_alone"] is None
+
+
+def test_words_where_there_were_none_alone_are_over_every_allowed_rate() -> None:
+    silent = [Alone("", 0.1)] * len(CLIPS)
+    found = compare(CLIPS, silent, [(0, "एक"), (1, "")])
+    assert (found["different"], found["word_error_rate"]) == (1, None)
+    assert exceeds(found, 0.5)
+    assert not exceeds(compare(CLIPS, silent, [(0, "")]), 0.5)
 
 
 def test_transcripts_alone_come_one_by_one_after_a_warm_up() -> None:

@@ -104,6 +104,7 @@ def test_a_search_finds_the_rate_of_a_known_server() -> None:
     results = Simulation(SETTINGS).run()
     assert 8.0 <= results["best"] < 10.0
     assert results["best"] < results["too_much"] <= 10.5
+    assert results["confirmed"] is True
     for step in results["steps"]:
         assert step["good"] == (step["latency_s"]["p95"] <= 1.0)
         assert step["unanswered"] == 0

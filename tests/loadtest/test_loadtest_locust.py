@@ -79,6 +79,7 @@ def test_a_search_over_http_finds_streams(
     assert [step["load"] for step in content["steps"]] == [2, 1]
     assert all(step["ended_early"] or step["measured_s"] >= 1 for step in content["steps"])
     assert "No load that was tried was carried" in ended.stdout
+    assert ended.returncode == 1
 
 
 @pytest.mark.parametrize("name", ["ClosedGrpc", "ClosedHttp"])
@@ -186,12 +187,69 @@ def test_a_soak_serves_a_repository_and_watches_its_processes(
     assert "shares this machine's" in content["server"]
 
 
+STOPPED = """
+from types import SimpleNamespace
+from shrota_loadtest.locustfile import finish
+
+def fails():
+    raise raised
+
+for raised in (KeyError("steps"), OSError("full")):
+    session = SimpleNamespace(finish=fails, leader="one", settings=SimpleNamespace(output="page"))
+    try:
+        finish(SimpleNamespace(shrota=session))
+    except KeyError:
+        print("raised")
+    assert session.leader is None
+session.finish, session.leader = lambda: {"steps": []}, "one"
+environment = SimpleNamespace(shrota=session)
+finish(environment)
+assert (session.leader, environment.process_exit_code) == (None, 1)
+"""
+
+
+def test_a_test_that_cannot_be_finished_does_not_keep_the_next_from_beginning(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    ended = run([sys.executable, "-c", STOPPED], environment, cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert "no step came to its end" in ended.stderr
+    assert ended.stdout == "raised\n"
+
+
+LED = """
+from types import SimpleNamespace
+from locust.runners import MasterRunner
+from shrota_loadtest.session import Session
+
+session, kept = Session.__new__(Session), []
+session._test, session._report = "", lambda: None
+session._take_phase(SimpleNamespace(data={"test": "t", "step": 2, "phase": "measure", "bound": 0.25}))
+assert (session.recorder._bound_s, session.recorder.step) == (0.25, 2)
+runner = MasterRunner.__new__(MasterRunner)
+runner.clients = {"a": SimpleNamespace(state="missing"), "b": SimpleNamespace(state="running")}
+session.environment = SimpleNamespace(runner=runner)
+session.leader = SimpleNamespace(collector=SimpleNamespace(keep_only=kept.append))
+session.drop_missing()
+assert kept == [["b"]]
+"""
+
+
+def test_a_worker_takes_the_bound_of_the_one_that_leads_who_drops_missing_workers(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    ended = run([sys.executable, "-c", LED], environment, cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+
+
 BAD: dict[str, tuple[list[str], str]] = {
     "no server": (["--server", "127.0.0.1:9"], "no server at 127.0.0.1:9"),
     "none named": ([], "name one with --server, or start one with --repository"),
     "no speech": (["--server", "SERVER", "--speech", "none.jsonl"], "cannot read none.jsonl"),
     "no lengths": (["--server", "SERVER", "--lengths", "novel"], "neither news, audiobook, meeting, whole nor"),
-    "a bad number": (["--server", "SERVER", "--bound", "-1"], "--bound must be over 0"),
+    "a bad number": (["--server", "SERVER", "--bound", "-1"], "--bound must be a number over 0"),
+    "a negative seed": (["--server", "SERVER", "--seed", "-1"], "--seed must be 0 or more"),
+    "endless load": (["--server", "SERVER", "--loads", "inf"], "must be positive, and finite"),
     "bad loads": (["--server", "SERVER", "--loads", "a,b"], "--loads 1,2,4"),
     "no place for the page": (["--server", "SERVER", "--output", "/proc/page"], "cannot write /proc/page"),
     "no repository": (["--repository", "nowhere"], "no model repository at nowhere"),

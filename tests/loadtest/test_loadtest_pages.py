@@ -56,6 +56,7 @@ def step(number: int, load: float, latency_s: float, **more: Any) -> dict[str, A
         "arriving_audio_seconds_per_second": 6 * load,
         "latency_s": spread(latency_s),
         "failed_latency_s": dict.fromkeys(spread(1.0)),
+        "failed_after_s": dict.fromkeys(spread(1.0)),
         "real_time_factor": {"p50": latency_s / 6, "p95": latency_s / 3},
         "buckets": [
             {
@@ -107,12 +108,16 @@ CONTENT: dict[str, Any] = {
 }
 
 
+LOWEST = "The lowest load that was not carried is 5 requests/s: p95 latency 4.00 s, over 1 s."
+
+
 def test_the_summary_says_what_the_server_carries_a_second_and_a_day() -> None:
     carries = (
-        "At a p95 latency of at most 1 s this server carries 4 requests/s (measured: 80 requests in 20 s, p95 0.8 s): "
+        "At a p95 latency of at most 1 s this server carries 4 requests/s (measured: 80 requests in 20 s, 4 a second, "
+        "p95 0.8 s): "
         "24 seconds of audio a second, that is 24 live streams, or 576 hours of audio a day."
     )
-    assert summary(CONTENT) == [carries, "The lowest load that was not carried is 5 requests/s."]
+    assert summary(CONTENT) == [carries, LOWEST]
 
 
 def test_the_summary_says_where_nothing_failed_where_all_did_and_where_the_generator_was_late() -> None:
@@ -122,8 +127,39 @@ def test_the_summary_says_where_nothing_failed_where_all_did_and_where_the_gener
     none = {**CONTENT, "best": None, "steps": [step(1, 5.0, 2.0)]}
     assert best_step(none) is None
     assert "No load that was tried was carried" in summary(none)[0]
+    assert summary(none)[1] == LOWEST
     late = {**CONTENT, "steps": [*CONTENT["steps"][:2], step(3, 5.0, 2.0, generator_was_late=True)]}
     assert "the load generator itself was late" in summary(late)[-1]
+
+
+def test_a_repeat_that_failed_leaves_nothing_that_was_carried() -> None:
+    """The time was over after it: lower loads were not tried."""
+    failed = {**CONTENT, "best": None, "too_much": 4.0, "confirmed": False}
+    failed["steps"] = [step(1, 4.0, 0.4), step(2, 5.0, 2.0), step(3, 4.0, 2.0)]
+    assert best_step(failed) is None
+    assert "No load that was tried was carried" in summary(failed)[0]
+
+
+def test_of_given_steps_none_above_one_that_failed_was_carried() -> None:
+    given = {**CONTENT, "shape": "stages", "best": None, "steps": [step(1, 1.0, 0.2), step(2, 2.0, 2.0)]}
+    given["steps"] += [step(3, 4.0, 0.4), step(4, 1.5, 0.3)]
+    found = best_step(given)
+    assert found is not None
+    assert found["load"] == 1.5
+    assert best_step({**given, "steps": given["steps"][1:3]}) is None
+
+
+def test_the_summary_says_that_what_was_found_was_not_confirmed() -> None:
+    assert "This was not confirmed" in summary({**CONTENT, "confirmed": False})[1]
+    assert not any("confirmed" in line for line in summary({**CONTENT, "confirmed": True}))
+
+
+def test_the_summary_says_that_fewer_arrived_than_the_load_says() -> None:
+    few = step(2, 4.0, 0.4, arrival_rate=3.7, expected_rate=4.0)
+    content = {**CONTENT, "steps": [CONTENT["steps"][0], few, CONTENT["steps"][2]]}
+    assert "3.7 a second, p95 0.8 s, but only 3.7 of 4 requests a second arrived): 24 seconds" in summary(content)[0]
+    few["arrival_rate"] = 3.8
+    assert "but only" not in summary(content)[0]
 
 
 def test_the_page_has_its_numbers_pictures_and_files(tmp_path: Path) -> None:
@@ -155,6 +191,11 @@ def test_the_page_has_its_numbers_pictures_and_files(tmp_path: Path) -> None:
     assert highest_rate(tmp_path / "page") == 4.0
 
 
+def test_a_search_that_was_stopped_before_its_first_step_ends_has_no_page(tmp_path: Path) -> None:
+    with pytest.raises(LoadTestError, match="no step came to its end"):
+        write_report({**CONTENT, "best": None, "too_much": None, "steps": []}, tmp_path)
+
+
 def test_the_page_warns_where_other_programs_ran() -> None:
     assert about({**CONTENT, "others": 0.02})[2] == "Other programs took 2.0 % of the processors meanwhile."
     assert "of its own the server carries more" in about({**CONTENT, "others": 0.3})[2]
@@ -178,6 +219,10 @@ def test_a_rate_is_only_taken_from_a_search_that_found_one(tmp_path: Path) -> No
     for change in ({"best": None}, {"kind": "streams"}):
         (tmp_path / "report.json").write_text(json.dumps({**CONTENT, **change}), encoding="utf-8")
         with pytest.raises(LoadTestError, match="no rate of requests"):
+            highest_rate(tmp_path)
+    for best, message in (("x", "there is no search"), ([1], "there is no search"), (-1, "highest rate in .* is -1")):
+        (tmp_path / "report.json").write_text(json.dumps({**CONTENT, "best": best}), encoding="utf-8")
+        with pytest.raises(LoadTestError, match=message):
             highest_rate(tmp_path)
 
 
@@ -208,6 +253,32 @@ def test_a_soak_holds_without_errors_other_transcripts_and_growth() -> None:
     assert held(verdicts.soak_checks({**one, "steps": [other]}, 0.01)) == [True, False, True]
 
 
+def test_a_search_that_ends_by_its_allowed_word_errors_holds() -> None:
+    wrong = step(3, 5.0, 0.4, good=False, why_not="9 transcripts other than alone")
+    wrong["transcripts"].update(different=9, word_error_rate=0.05)
+    search = {**CONTENT, "steps": [*CONTENT["steps"][:2], wrong]}
+    assert held(verdicts.measure_checks(search, 0.02)) == [True, True]
+    assert held(verdicts.measure_checks(search)) == [True, False]
+    assert summary(search)[-1].endswith("5 requests/s: 9 transcripts other than alone.")
+    assert held(verdicts.measure_checks({**search, "best": None, "steps": [wrong]}, 0.02)) == [False, False]
+    assert held(verdicts.measure_checks({**search, "shape": "stages", "steps": [wrong]}, 0.02)) == [False]
+
+
+def test_a_search_that_finds_nothing_does_not_hold() -> None:
+    assert held(verdicts.measure_checks({**CONTENT, "best": None})) == [False, True]
+    assert held(verdicts.measure_checks(CONTENT)) == [True, True]
+
+
+def test_memory_that_cannot_be_read_still_has_a_page_and_does_not_hold(tmp_path: Path) -> None:
+    unread = {**CONTENT, "test": "soak", "steps": [step(1, 2.0, 0.2)], "memory_unread": "it could not be read"}
+    checks = verdicts.soak_checks(unread)
+    assert held(checks) == [True, True, False]
+    write_report({**unread, "checks": verdicts.plain(checks)}, tmp_path)
+    assert "| no | it could not be read |" in (tmp_path / "report.md").read_text(encoding="utf-8")
+    over = {name: value for name, value in overloaded().items() if name != "memory"}
+    assert overload_held({**over, "memory_unread": "it could not be read"})[4] is False
+
+
 def test_memory_has_a_chapter(tmp_path: Path) -> None:
     content = {**CONTENT, "best": None, "steps": [step(1, 2.0, 0.2)], "memory": memory(0.01, None)}
     write_report(content, tmp_path)
@@ -224,7 +295,7 @@ REFUSED = {
 
 
 def overloaded(**change: Any) -> dict[str, Any]:
-    middle = step(2, 12.0, 2.0, failed=500, errors=REFUSED, answer_rate=3.0, failed_latency_s=spread(2.4))
+    middle = step(2, 12.0, 2.0, failed=500, errors=REFUSED, answer_rate=3.0, failed_after_s=spread(2.4))
     steps = [step(1, 1.0, 0.2), {**middle, **change}, step(3, 1.0, 0.2)]
     return {**CONTENT, "steps": steps, "memory": memory(0.5)}
 
@@ -234,19 +305,28 @@ def overload_held(results: dict[str, Any]) -> list[bool]:
 
 
 def test_an_overload_holds_where_the_rest_is_refused_in_time_and_all_is_well_afterwards() -> None:
-    assert overload_held(overloaded()) == [True] * 6
-    assert overload_held(overloaded(answer_rate=1.9))[0] is False
+    assert overload_held(overloaded()) == [True] * 8
+    assert overload_held(overloaded(lag_s=spread(0.6)))[0] is False
+    assert overload_held(overloaded(expected_rate=24.0))[0] is False
+    assert overload_held(overloaded(answer_rate=1.9))[1] is False
     given_up = {**REFUSED, "RequestTimeoutError: no answer from grpc://127.0.0.1:8001 within 10 s: allow more": 1}
-    assert overload_held(overloaded(errors=given_up))[1] is False
-    assert overload_held(overloaded(unanswered=1))[1] is False
-    assert overload_held(overloaded(failed_latency_s=spread(3.0)))[2] is False
-    assert overload_held({**overloaded(), "memory": memory(None)})[3] is False
+    assert overload_held(overloaded(errors=given_up))[2] is False
+    assert overload_held(overloaded(unanswered=1))[2] is False
+    assert overload_held(overloaded(failed_after_s=spread(3.0)))[3] is False
+    assert overload_held(overloaded(failed_latency_s=spread(3.0)))[3] is True  # the generator sent it late
+    assert overload_held({**overloaded(), "memory": memory(None, 0.0)})[4] is False
     slow = overloaded()
     slow["steps"][2] = step(3, 1.0, 0.6)
-    assert overload_held(slow)[4] is False
+    assert overload_held(slow)[6] is False
     other = deepcopy(overloaded())
     other["steps"][1]["transcripts"]["different"] = 1
-    assert overload_held(other)[5] is False
+    assert overload_held(other)[7] is False
+
+
+def test_an_overload_may_leave_a_tenth_of_each_process_and_what_waited_in_it() -> None:
+    """12 requests/s of 6 s, for a time-out of 10 s: 720 s of audio of 64,000 bytes each, 43.95 MiB; processes of 1."""
+    assert overload_held({**overloaded(), "memory": memory(0.0, 44.0)})[5] is True
+    assert overload_held({**overloaded(), "memory": memory(0.0, 44.1)})[5] is False
 
 
 def test_the_line_of_the_machine_names_its_gpu() -> None:

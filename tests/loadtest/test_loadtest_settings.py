@@ -54,6 +54,10 @@ WRONG: list[dict[str, object]] = [
     {"kind": "ajar"},
     {"shape": "round"},
     {"seed": None, "precision": 0},
+    {"seed": -1},
+    {"minutes": float("inf")},
+    {"start": float("nan")},
+    {"request_timeout": float("inf")},
 ]
 
 

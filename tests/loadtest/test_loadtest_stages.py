@@ -116,13 +116,43 @@ def test_a_search_begins_no_stage_that_would_not_end_in_time() -> None:
     assert len(course.done) == 2
 
 
+def test_the_repeat_of_what_was_found_goes_before_a_further_half() -> None:
+    left = iter([1000.0, 1000.0, 80.0])  # a step of 22 s and a repeat of 62 s do not fit any more
+    found = Found(Search(4.0, factor=2.0, quantum=1.0), Stage(1.0, 2.0, 20.0), 2.0, seconds_left=lambda: next(left))
+    course = Course(found, good_up_to=5.0)
+    course.run()
+    assert [(done.stage.load, done.stage.name) for done in course.done] == [(4, ""), (8, ""), (4, "again")]
+    assert found.confirmed
+
+
+def test_a_search_says_where_there_was_no_time_for_the_repeat() -> None:
+    left = iter([1000.0, 1000.0, 50.0, 20.0])
+    found = Found(Search(4.0, factor=2.0, quantum=1.0), Stage(1.0, 2.0, 20.0), 2.0, seconds_left=lambda: next(left))
+    course = Course(found, good_up_to=5.0)
+    course.run()
+    assert [(done.stage.load, done.stage.name) for done in course.done] == [(4, ""), (8, ""), (6, "")]
+    assert (found.search.best, found.confirmed) == (4.0, False)
+
+
 def test_stages_go_through_a_command_line() -> None:
     stages = [Stage(2.0, 0.5, 3.0, 4.0, "अधिक"), Stage(1.0)]
     assert stages_from_json(stages_to_json(stages)) == stages
     assert stages_from_json('[{"load": 2}]') == [Stage(2)]
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '[{"loud": 2}]', '[{"load": -1}]', '[{"load": 1, "measure_s": 0}]'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '[{"load": Infinity}]',
+        '[{"load": 1, "pause_s": NaN}]',
+        '[{"loud": 2}]',
+        '[{"load": -1}]',
+        '[{"load": 1, "measure_s": 0}]',
+    ],
+)
 def test_what_are_no_stages_is_one_line(text: str) -> None:
     with pytest.raises(LoadTestError) as caught:
         stages_from_json(text)

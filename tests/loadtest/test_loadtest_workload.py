@@ -62,5 +62,6 @@ def test_long_sources_are_cut_more_often() -> None:
 
 
 def test_nothing_to_cut_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(WorkloadError, match="needs speech"):
-        cut_clips([], LENGTHS["news"], 4)
+    for speech in ([], [Clip("empty.wav", np.zeros(0, np.float32), None)]):
+        with pytest.raises(WorkloadError, match="needs speech"):
+            cut_clips(speech, LENGTHS["news"], 4)

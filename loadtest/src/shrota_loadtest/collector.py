@@ -1,6 +1,6 @@
 """The reports of all processes that send requests, put together."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +38,7 @@ class _Node:
     phase: str = ""
     flying: int = 0
     late: int = 0
+    is_lost: bool = False
     arrived: dict[int, int] = field(default_factory=dict)
     texts: list[str] = field(default_factory=list)
     kinds: list[str] = field(default_factory=list)
@@ -50,10 +51,23 @@ class Collector:
     def __init__(self) -> None:
         self._nodes: dict[str, _Node] = {}
         self._records: dict[int, list[Record]] = {}
+        self._lost: dict[int, set[str]] = {}
+
+    def keep_only(self, senders: Collection[str]) -> None:
+        """All other senders are lost: nobody waits for them, and the step that they were lost in is not valid."""
+        for name, node in self._nodes.items():
+            if name not in senders and not node.is_lost:
+                node.is_lost = True
+                self._lost.setdefault(self._step, set()).add(name)
+
+    def lost(self, step: int) -> int:
+        """Senders that were lost in a step."""
+        return len(self._lost.get(step, ()))
 
     def add(self, sender: str, report: Mapping[str, Any]) -> None:
         """One more report."""
         node = self._nodes.setdefault(sender, _Node())
+        node.is_lost = False  # it is heard again
         node.texts += [text for _clip, text in report["texts"]]
         node.kinds += report["kinds"]
         node.step, node.phase = int(report["step"]), str(report["phase"])
@@ -75,23 +89,35 @@ class Collector:
             )
 
     @property
+    def _alive(self) -> list[_Node]:
+        return [node for node in self._nodes.values() if not node.is_lost]
+
+    @property
+    def _step(self) -> int:
+        """That is going on."""
+        return max((node.step for node in self._nodes.values()), default=0)
+
+    @property
     def senders(self) -> int:
-        """Processes that have reported."""
-        return len(self._nodes)
+        """Processes that have reported, and are not lost."""
+        return len(self._alive)
 
     @property
     def flying(self) -> int:
         """Requests on their way, as last reported."""
-        return sum(node.flying for node in self._nodes.values())
+        return sum(node.flying for node in self._alive)
 
     def late(self, step: int) -> int:
         """Measured requests of a step that are on their way for longer than the bound, as last reported."""
-        return sum(node.late for node in self._nodes.values() if node.step == step)
+        return sum(node.late for node in self._alive if node.step == step)
 
     def is_quiet(self, step: int) -> bool:
-        """Whether every sender has reported that the arrivals of a step are over, and nothing is on its way."""
-        nodes = self._nodes.values()
-        return all((node.step, node.phase) == (step, DRAIN) for node in nodes) and not self.flying
+        """Whether every sender has reported that the arrivals of a step are over, and nothing is on its way.
+
+        Not where there is none.
+        """
+        nodes = self._alive
+        return bool(nodes) and all((node.step, node.phase) == (step, DRAIN) for node in nodes) and not self.flying
 
     def arrived(self, step: int) -> int:
         """Requests that arrived within the measured time of a step."""
@@ -104,7 +130,7 @@ class Collector:
     def processor_s(self, step: int) -> float | None:
         """Processor seconds of all senders in the measured time of a step; None where that is not known."""
         spent = []
-        for node in self._nodes.values():
+        for node in self._alive:
             first, last = node.processor_s.get((step, MEASURE)), node.processor_s.get((step, DRAIN))
             if first is None or last is None:
                 return None

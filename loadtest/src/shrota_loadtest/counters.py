@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from shrota_loadtest.metrics import Batching, growth, mean_times, model_times, plain, read_metrics
+from shrota_loadtest.metrics import Batching, growth, mean_times, plain, read_page, sums, times_of
 
 MODELS = ("asr", "acoustic", "acoustic_onnx", "acoustic_trt", "ctc_decoder")
 TOTAL = "total"
@@ -24,14 +24,20 @@ class Counters:
         Raises:
             LoadTestError: the page cannot be read.
         """
-        models = {model: model_times(metrics_url, model) for model in MODELS}
-        for model, times in models.items():
-            found = read_metrics(metrics_url, f'model="{model}"')
-            times[TOTAL] = found.get("nv_inference_request_duration_us", 0.0) / 1e6
-        return cls(read_metrics(metrics_url), models)
+        page = read_page(metrics_url)
+        models = {}
+        for model in MODELS:
+            found = sums(page, f'model="{model}"')
+            models[model] = {**times_of(found), TOTAL: found.get("nv_inference_request_duration_us", 0.0) / 1e6}
+        return cls(sums(page), models)
 
-    def until(self, later: "Counters") -> dict[str, Any]:
-        """Batches, and mean seconds a request of each model that was called, between two moments."""
+    def until(self, later: "Counters") -> dict[str, Any] | None:
+        """Batches, and mean seconds a request of each model that was called, between two moments.
+
+        None where a counter of requests has fallen: the server was started again between them.
+        """
+        if any(self.models[model]["requests"] > times["requests"] for model, times in later.models.items()):
+            return None
         grown = {model: growth(self.models[model], times) for model, times in later.models.items()}
         return {
             "batching": plain(Batching.of(growth(self.all, later.all))),

@@ -125,10 +125,16 @@ def _free_port() -> int:
 
 
 def stop_on_signals() -> None:
-    """From now on SIGTERM ends the command as Ctrl-C does, so that nothing of it stays."""
+    """From now on SIGTERM ends the command as Ctrl-C does, so that nothing of it stays.
+
+    After Ctrl-C in a terminal, whoever has started us may send SIGTERM too: that does not disturb the end.
+    """
 
     def stop(number: int, frame: FrameType | None) -> NoReturn:
         del number, frame
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, stop)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)

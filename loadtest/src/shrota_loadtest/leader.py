@@ -59,7 +59,7 @@ class Leader:
         self._alone: list[Alone] = []
         self._counters: dict[tuple[int, str], Counters] = {}
         self._moments: dict[tuple[int, str], float] = {}
-        self._search: Search | None = None
+        self._found: Found | None = None
         self._conductor: Conductor | None = None
         self._finished = False
         self._open_since: float | None = None
@@ -120,15 +120,15 @@ class Leader:
         if settings.shape != SEARCH:
             return Given(stages_from_json(settings.stages))
         start = settings.start or 0.5 * self._load_alone()
-        self._search = Search(start, precision=settings.precision, quantum=settings.quantum)
         stage = stages_from_json(settings.stages)[0] if settings.stages else Stage(start)
         limit_s = 60 * settings.minutes or float("inf")
-        return Found(
-            self._search,
+        self._found = Found(
+            Search(start, precision=settings.precision, quantum=settings.quantum),
             stage,
             self._rate_of_load() or 1 / self._mean_latency(),
             seconds_left=lambda: limit_s - (self._clock() - self._began_s),
         )
+        return self._found
 
     def _mean_latency(self) -> float:
         return sum(each.latency_s for each in self._alone) / len(self._alone)
@@ -166,9 +166,9 @@ class Leader:
         return is_hopeless(self.collector, step, expected, self._settings.bound)
 
     def _figures(self, done: Done) -> dict[str, Any]:
-        figures = Summary(self._clips, self._alone, self._settings.bound, self._settings.word_errors).step(
-            done, self.collector
-        )
+        settings = self._settings
+        summary = Summary(self._clips, self._alone, settings.bound, settings.word_errors, self._rate_of_load())
+        figures = summary.step(done, self.collector)
         before, after = (self._counters.get((done.step, phase)) for phase in (MEASURE, DRAIN))
         figures["triton"] = before.until(after) if before and after else None
         figures["began"], figures["ended"] = (self._moments.get((done.step, phase)) for phase in (MEASURE, DRAIN))
@@ -196,8 +196,9 @@ class Leader:
             "unit": UNITS[self._settings.kind],
             "shape": self._settings.shape,
             "settings": {name: value for name, value in vars(self._settings).items() if name not in PRIVATE},
-            "best": None if self._search is None else self._search.best,
-            "too_much": None if self._search is None else self._search.too_much,
+            "best": None if self._found is None else self._found.search.best,
+            "too_much": None if self._found is None else self._found.search.too_much,
+            "confirmed": None if self._found is None else self._found.confirmed,
             "workload": {
                 "clips": len(self._clips),
                 "audio_s": sum(clip.seconds for clip in self._clips),

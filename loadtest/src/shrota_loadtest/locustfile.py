@@ -39,6 +39,7 @@ class _Led(LoadTestShape):  # type: ignore[misc]
         try:
             if self._session.leader is None:
                 self._session.begin()
+            self._session.drop_missing()
             leader = self._session.leader
             users = None if leader is None else leader.tick()
         except ShrotaError as error:
@@ -102,7 +103,8 @@ def finish(environment: Environment, **_: Any) -> None:
                 logger.info("wrote %s", path)
     except (ShrotaError, OSError) as error:
         _fail(environment, error)
-    session.leader = None
+    finally:
+        session.leader = None  # or the next test would not begin
 
 
 def _say_what_happens(environment: Environment) -> None:

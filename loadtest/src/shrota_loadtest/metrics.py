@@ -2,7 +2,7 @@
 
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,14 +22,27 @@ def read_metrics(metrics_url: str, *labels: str) -> dict[str, float]:
     Raises:
         LoadTestError: the page cannot be read.
     """
+    return sums(read_page(metrics_url), *labels)
+
+
+def read_page(metrics_url: str) -> list[str]:
+    """The lines of the metrics page.
+
+    Raises:
+        LoadTestError: the page cannot be read.
+    """
     try:
         with urllib.request.urlopen(f"http://{metrics_url}/metrics", timeout=TIMEOUT_S) as answer:
-            lines = answer.read().decode("utf-8").splitlines()
+            return list(answer.read().decode("utf-8").splitlines())
     except (OSError, ValueError) as error:
         reason = one_line(str(error))
         raise LoadTestError(f"no metrics at {metrics_url} ({reason}): name the server's with --metrics") from error
+
+
+def sums(page: Sequence[str], *labels: str) -> dict[str, float]:
+    """As :func:`read_metrics`, of a page that has been read."""
     totals: dict[str, float] = {}
-    for line in lines:
+    for line in page:
         if line and not line.startswith("#") and all(label in line for label in labels):
             name = line.partition("{")[0].split()[0]
             totals[name] = totals.get(name, 0.0) + float(line.split()[-1])
@@ -81,7 +94,11 @@ def model_times(metrics_url: str, model: str) -> dict[str, float]:
 
     Triton adds up the seconds request by request, however many rows one has.
     """
-    found = read_metrics(metrics_url, f'model="{model}"')
+    return times_of(read_metrics(metrics_url, f'model="{model}"'))
+
+
+def times_of(found: Mapping[str, float]) -> dict[str, float]:
+    """As :func:`model_times`, from the sums of one model's series."""
     times = {step: found.get(f"nv_inference_{step}_duration_us", 0.0) / 1e6 for step in STEPS}
     counts = {"requests": "nv_inference_request_success", "rows": "nv_inference_count"}
     return {**{name: found.get(metric, 0.0) for name, metric in counts.items()}, **times}

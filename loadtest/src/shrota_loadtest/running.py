@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -76,7 +77,7 @@ def reach(target: Target, settings: Settings) -> Iterator[tuple[Settings, Server
 
 
 def measure(target: Target, settings: Settings, output: Path, processes: int, command: str) -> bool:
-    """A search, or given steps: writes the page. Whether every transcript was right.
+    """A search, or given steps: writes the page. Whether every transcript was right, and a search found a load.
 
     Raises:
         ShrotaError: there is no server, no speech, or no place for the page.
@@ -85,8 +86,7 @@ def measure(target: Target, settings: Settings, output: Path, processes: int, co
     with reach(target, settings) as (reached, server, line):
         check(reached)
         results = _run(reached, server, processes)
-    checks = [verdicts.transcripts_check(results["steps"], settings.word_errors)]
-    return finish(results, checks, output, command, line)
+    return finish(results, verdicts.measure_checks(results, settings.word_errors), output, command, line)
 
 
 def soak(
@@ -166,7 +166,10 @@ def _watched(target: Target, settings: Settings, output: Path, processes: int, s
     measured = results["steps"][step - 1]
     until = measured["ended"] if step == 1 else results["steps"][-1]["ended"]
     began = measured["began"] if step == 1 else results["steps"][0]["began"]
-    results["memory"] = {**memory_figures(watch.samples, began, until), "step": step}
+    try:
+        results["memory"] = {**memory_figures(watch.samples, began, until), "step": step}
+    except LoadTestError as error:  # after all those minutes there is a page all the same
+        results["memory_unread"] = str(error)
     return results, line
 
 
@@ -202,8 +205,11 @@ def highest_rate(folder: Path) -> float:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         best, kind = content["best"], content["kind"]
+        rate = None if best is None else float(best)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise LoadTestError(f"there is no search for the highest rate in {path}: {remedy}") from error
-    if best is None or kind != OPEN:
+    if rate is None or kind != OPEN:
         raise LoadTestError(f"the search in {path} found no rate of requests that the server carries: {remedy}")
-    return float(best)
+    if not (math.isfinite(rate) and rate > 0):
+        raise LoadTestError(f"the highest rate in {path} is {rate:g}: {remedy}")
+    return rate

@@ -17,7 +17,7 @@ import numpy as np
 from gevent.lock import BoundedSemaphore
 from gevent.pool import Group
 from locust.env import Environment
-from locust.runners import MasterRunner, WorkerRunner
+from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
 
 from shrota_client import Client
 from shrota_client.errors import ShrotaError
@@ -78,6 +78,13 @@ class Session:
         self.leader = leader  # not before: the shape begins with it
         if self.settings.shape == NONE:
             leader.begin_open_end()
+
+    def drop_missing(self) -> None:
+        """Waits no longer for workers that Locust misses, or that have left."""
+        runner = self.environment.runner
+        if self.leader is not None and isinstance(runner, MasterRunner):
+            alive = [name for name, worker in runner.clients.items() if worker.state != STATE_MISSING]
+            self.leader.collector.keep_only(alive)
 
     def finish(self) -> dict[str, Any] | None:
         """Waits for what is on its way; the results, where it leads."""
@@ -146,12 +153,13 @@ class Session:
 
     def _announce(self, step: int, phase: str) -> None:
         test = "" if self.leader is None else self.leader.name
-        self.environment.runner.send_message(PHASE, {"test": test, "step": step, "phase": phase})
+        message = {"test": test, "step": step, "phase": phase, "bound": self.settings.bound}
+        self.environment.runner.send_message(PHASE, message)
 
     def _take_phase(self, msg: Any, **_: Any) -> None:
         if msg.data["test"] != self._test:
             self._test = msg.data["test"]
-            self.recorder = Recorder(Settings.of(vars(self.environment.parsed_options)).bound)
+            self.recorder = Recorder(msg.data["bound"])  # of the one that leads: our own option may be another
         self.recorder.enter(msg.data["step"], msg.data["phase"])
         self._report()
 

@@ -1,6 +1,7 @@
 """What a load test is told: one table for Locust's options, its web page, and the command that starts it."""
 
 import argparse
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
@@ -68,8 +69,11 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name in ("clips", "request_timeout", "bound", "rate_per_user", "precision"):
-            if not getattr(self, name) > 0:
-                raise ParameterError(f"--{name.replace('_', '-')} must be over 0, not {getattr(self, name)}")
+            if not (getattr(self, name) > 0 and math.isfinite(getattr(self, name))):
+                raise ParameterError(f"--{name.replace('_', '-')} must be a number over 0, not {getattr(self, name)}")
+        for name in ("seed", "start", "minutes", "word_errors", "think_time"):
+            if not (getattr(self, name) >= 0 and math.isfinite(getattr(self, name))):
+                raise ParameterError(f"--{name.replace('_', '-')} must be 0 or more, not {getattr(self, name)}")
         for name, known in (("kind", KINDS), ("shape", SHAPES)):
             if getattr(self, name) not in known:
                 raise ParameterError(f"--{name} must be {', '.join(known)}, not {getattr(self, name)!r}")

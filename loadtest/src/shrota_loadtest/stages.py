@@ -1,6 +1,7 @@
 """The course of a load test: stages of a load each, one after the other, given or found by a search."""
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Protocol
@@ -36,8 +37,9 @@ class Stage:
     name: str = ""
 
     def __post_init__(self) -> None:
-        if not (self.load > 0 and self.settle_s >= 0 and self.measure_s > 0 and (self.pause_s or 0) >= 0):
-            raise LoadTestError(f"{self} is no stage: its load and its measured time must be positive")
+        numbers = (self.load, self.settle_s, self.measure_s, self.pause_s or 0)
+        if not (all(math.isfinite(each) and each >= 0 for each in numbers) and self.load > 0 and self.measure_s > 0):
+            raise LoadTestError(f"{self} is no stage: its load and its measured time must be positive, and finite")
 
 
 class Programme(Protocol):
@@ -75,7 +77,7 @@ class Found:
         stage: settling and measured time of each.
         rate_of_load: requests a second that a load of one makes.
         least_requests: a stage is measured up to four times as long if its load is too small for so many.
-        seconds_left: none is begun that would not end in this time.
+        seconds_left: none is begun that would not end in this time; the repeat goes before a further half.
     """
 
     search: Search
@@ -87,15 +89,27 @@ class Found:
 
     def next(self) -> Stage | None:
         """See :meth:`Programme.next`."""
-        load, name, times = self.search.next(), self.stage.name, 1.0
-        if load is None:
-            load, name, times = self.search.best, AGAIN, AGAIN_TIMES
-        if load is None or load == self._confirmed:
+        if self.confirmed:
             return None
+        load, best, left_s = self.search.next(), self.search.best, self.seconds_left()
+        step = None if load is None else self._stage(load, self.stage.name, 1.0)
+        again = None if best is None else self._stage(best, AGAIN, AGAIN_TIMES)
+        if step is None:
+            return again if again is not None and _seconds(again) <= left_s else None
+        # a search that only climbs has not found anything yet; between two loads, the repeat comes before another half
+        needs_s = _seconds(step) + (_seconds(again) if again is not None and self.search.too_much is not None else 0.0)
+        if again is not None and _seconds(again) <= left_s < needs_s:
+            return again
+        return step if _seconds(step) <= left_s else None
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the highest load that was carried was measured once more, and was carried again."""
+        return self.search.best is not None and self.search.best == self._confirmed
+
+    def _stage(self, load: float, name: str, times: float) -> Stage:
         wanted_s = self.least_requests / (load * self.rate_of_load)
         measure_s = times * min(max(self.stage.measure_s, wanted_s), 4 * self.stage.measure_s)
-        if self.stage.settle_s + measure_s > self.seconds_left():
-            return None
         return Stage(load, self.stage.settle_s, measure_s, None, name)
 
     def tell(self, stage: Stage, good: bool) -> None:
@@ -103,6 +117,10 @@ class Found:
         self.search.tell(stage.load, good)
         if good and stage.name == AGAIN:
             self._confirmed = stage.load
+
+
+def _seconds(stage: Stage) -> float:
+    return stage.settle_s + stage.measure_s
 
 
 def stages_to_json(stages: Sequence[Stage]) -> str:

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,10 @@ SHARE = 95
 """The percentile that the bound is for."""
 BUCKETS_S = (0.0, 2.0, 5.0, 10.0, 20.0)
 """Where buckets of utterance length begin, in seconds; the last has no end."""
+ARRIVED_SHARE = 0.95
+"""Of the expected arrivals: where fewer came, it is said; where so few are no chance either, nothing was carried."""
+CHANCE = 3.0
+"""Standard deviations of a Poisson count that are taken for chance."""
 LAG_SHARE = 0.1
 """Of the bound: where the load generator was later than that for a twentieth of the requests, it was the limit."""
 
@@ -52,6 +56,23 @@ def is_hopeless(collector: Collector, step: int, expected: float, bound_s: float
     return bool(late > (1 - SHARE / 100) * (expected + 3 * math.sqrt(expected)))
 
 
+def few_arrived(figures: Mapping[str, Any]) -> bool:
+    """Whether clearly fewer requests arrived than the load says, be it by chance."""
+    expected = figures.get("expected_rate")
+    return expected is not None and figures["arrival_rate"] < ARRIVED_SHARE * expected
+
+
+def lacks_arrivals(figures: Mapping[str, Any]) -> bool:
+    """Whether fewer requests arrived than the load says, and chance does not explain it: the load was not made.
+
+    Arrivals at random in a time of a few dozen scatter by a tenth; the load of such a step was made all the same.
+    """
+    if not few_arrived(figures):
+        return False
+    expected = figures["expected_rate"] * figures["measured_s"]
+    return bool(figures["requests"] < expected - CHANCE * math.sqrt(expected))
+
+
 class Summary:
     """Turns what was collected into figures.
 
@@ -60,9 +81,18 @@ class Summary:
         alone: their transcripts, alone.
         bound_s: of the latency that 95 % must keep.
         word_errors: rate, against the transcripts alone, that is allowed.
+        rate_of_load: requests a second that a load of one makes; None where that is the server's to decide.
     """
 
-    def __init__(self, clips: Sequence[Clip], alone: Sequence[Alone], bound_s: float, word_errors: float = 0.0) -> None:
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        alone: Sequence[Alone],
+        bound_s: float,
+        word_errors: float = 0.0,
+        rate_of_load: float | None = None,
+    ) -> None:
+        self._rate_of_load = rate_of_load
         self._word_errors = word_errors
         self._clips = clips
         self._alone = alone
@@ -92,16 +122,19 @@ class Summary:
             "unmeasured": len(records) - len(measured),
             "unmeasured_failed": sum(record.error is not None for record in records) - len(failed),
             "arrival_rate": arrived / done.measured_s,
+            "expected_rate": None if self._rate_of_load is None else done.stage.load * self._rate_of_load,
             "answer_rate": len(in_window) / done.measured_s,
             "audio_seconds_per_second": self._seconds(in_window) / done.measured_s,
             "arriving_audio_seconds_per_second": self._seconds(measured) / done.measured_s,
             "latency_s": spread([record.latency_s for record in answered]),
             "failed_latency_s": spread([record.latency_s for record in failed]),
+            "failed_after_s": spread([record.latency_s - record.lag_s for record in failed]),  # from when it was sent
             "real_time_factor": self._factors(answered),
             "buckets": self._buckets(answered),
             "lag_s": spread([record.lag_s for record in measured]),
             "generator_cores": None if processor_s is None else processor_s / done.measured_s,
             "senders": collector.senders,
+            "lost_senders": collector.lost(done.step),
             "errors": dict(Counter(record.error for record in records if record.error).most_common()),
             "transcripts": compare(
                 self._clips, self._alone, [(each.clip, each.text) for each in records if each.text is not None]
@@ -115,6 +148,12 @@ class Summary:
         reasons = []
         if not figures["requests"]:
             reasons.append("no request arrived")
+        if figures["lost_senders"]:
+            reasons.append(f"not valid: {figures['lost_senders']} processes that send were lost")
+        elif lacks_arrivals(figures):
+            reasons.append(
+                f"only {figures['arrival_rate']:.3g} of {figures['expected_rate']:.3g} requests a second arrived"
+            )
         if figures["failed"]:
             reasons.append(f"{figures['failed']} failed")
         if figures["unanswered"] > 0:

@@ -76,8 +76,12 @@ def compare(clips: Sequence[Clip], alone: Sequence[Alone], answers: Iterable[tup
 
 
 def exceeds(found: Mapping[str, Any], word_errors: float) -> bool:
-    """Whether transcripts differ from those alone by more than an allowed word error rate, at all where it is 0."""
-    return bool(found["different"]) and (not word_errors or (found["word_error_rate"] or 0.0) > word_errors)
+    """Whether transcripts differ from those alone by more than an allowed word error rate, at all where it is 0.
+
+    A rate that is not known, where none of those alone has a word, is over every allowed one.
+    """
+    rate = found["word_error_rate"]
+    return bool(found["different"]) and (not word_errors or rate is None or rate > word_errors)
 
 
 def _rate(scores: Sequence[tuple[UtteranceScore, int]]) -> float | None:

@@ -6,6 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from shrota_client.pages.blocks import number, percent
+from shrota_client.samples import SAMPLE_RATE
+from shrota_loadtest.settings import SEARCH
+from shrota_loadtest.summary import lacks_arrivals
 from shrota_loadtest.transcripts import exceeds
 
 MOST_GROWTH = 0.02
@@ -16,6 +19,8 @@ GIVEN_UP = re.compile(r"^RequestTimeoutError: no answer from")
 """What the client gave up itself at its time-out, before the server had said anything."""
 LATE_S = 1.0
 """How much after its time-out a refusal may come."""
+MOST_OVERLOAD_GROWTH = 0.1
+"""Of the memory of a process from before an overload to after it, beside what waited in it, see :func:`most_held`."""
 LEAST_SHARE = 0.5
 """Of the highest rate: so much an overloaded server must go on answering."""
 
@@ -56,14 +61,33 @@ def transcripts_check(steps: Sequence[Mapping[str, Any]], word_errors: float = 0
     )
 
 
+def measure_checks(results: Mapping[str, Any], word_errors: float = 0.0) -> list[Check]:
+    """Of a search or of given steps: right transcripts, and of a search that it found a load.
+
+    With an allowed word error rate, a load that exceeds it is one that is not carried, as one with too high a latency
+    is: then only what was carried is judged, or all where nothing was. Without one, other transcripts are an error of
+    the server under any load.
+    """
+    steps = results["steps"]
+    judged = [step for step in steps if step["good"]] if word_errors else []
+    checks = [transcripts_check(judged or steps, word_errors)]
+    if results["shape"] == SEARCH:
+        best = results["best"]
+        found = "none" if best is None else f"the highest: {best:g} {results['unit']}"
+        checks.insert(0, Check("a load is carried", best is not None, found))
+    return checks
+
+
 def soak_checks(results: Mapping[str, Any], word_errors: float = 0.0) -> list[Check]:
     """No error, equal transcripts, and memory that does not grow."""
     step = results["steps"][0]
     failed = step["failed"] + step["unanswered"] + step["unmeasured_failed"]
-    rows = results["memory"]["processes"]
+    rows = results["memory"]["processes"] if "memory" in results else []
     grown = [row["growth"] for row in rows if row["growth"] is not None]
     gone = [row["process"] for row in rows if row["growth"] is None]
     found = f"most {percent(max(grown, default=None))} of {len(rows)} processes"
+    if "memory" not in results:
+        found = str(results["memory_unread"])
     if gone:
         found += f"; came or went: {', '.join(gone)}"
     return [
@@ -84,10 +108,44 @@ def outcomes(errors: Mapping[str, int]) -> tuple[int, int, int]:
     return refused, given_up, sum(errors.values()) - refused - given_up
 
 
+def most_held(overload: Mapping[str, Any], timeout_s: float) -> float:
+    """Bytes of audio that wait in the server at once: what arrives in one time-out, as 32-bit samples.
+
+    After the time-out a request is refused or given up. Triton's Python backend takes shared memory for what waits and
+    keeps it for the next time, in tritonserver and in the model's process: so much each of them may stay larger. It
+    does not grow with the length of the overload, as a leak would.
+    """
+    return float(overload["arriving_audio_seconds_per_second"] * timeout_s * SAMPLE_RATE * 4)
+
+
+def _memory_checks(rows: Sequence[Mapping[str, Any]], held: float) -> list[Check]:
+    """Of an overload: the same processes before and after, none much larger than before."""
+    gone = [row["process"] for row in rows if row["growth"] is None]
+    stayed = [row for row in rows if row["growth"] is not None]
+    grown = [
+        row["process"] for row in stayed if row["end_bytes"] > (1 + MOST_OVERLOAD_GROWTH) * row["start_bytes"] + held
+    ]
+    most = max((row["end_bytes"] - row["start_bytes"] for row in stayed), default=0.0)
+    found = f"most {number(most / 2**20)} MiB of {len(stayed)} processes"
+    return [
+        Check(
+            "no process of the server ends",
+            bool(stayed) and not gone,
+            f"came or went: {', '.join(gone)}" if gone else f"the same {len(rows)} processes before and after",
+        ),
+        Check(
+            f"no process of the server grows by more than {percent(MOST_OVERLOAD_GROWTH)} and the "
+            f"{number(held / 2**20)} MiB of audio that arrive in a time-out",
+            bool(stayed) and not grown,
+            f"{found}; more: {', '.join(grown)}" if grown else found,
+        ),
+    ]
+
+
 def overload_checks(
     results: Mapping[str, Any], highest: float, timeout_s: float, bound_s: float, word_errors: float = 0.0
 ) -> list[Check]:
-    """The server answers on, refuses the rest in time, and serves normally afterwards.
+    """The server answers on, refuses the rest in time, keeps within its memory, and serves normally afterwards.
 
     Args:
         results: of three steps: before, overload, after.
@@ -98,9 +156,16 @@ def overload_checks(
     """
     _, overload, after = results["steps"]
     refused, given_up, others = outcomes(overload["errors"])
-    longest = overload["failed_latency_s"]["max"]
+    longest = overload["failed_after_s"]["max"]
+    lag = overload["lag_s"]["p95"]
     late = after["latency_s"]["p95"]
     checks = [
+        Check(
+            "the load generator makes the overload",
+            not lacks_arrivals(overload) and (lag is None or lag <= LATE_S),
+            f"{number(overload['arrival_rate'])} of {overload['load']:g} requests/s arrived, 95 % of them within "
+            f"{number(lag)} s of when they were due",
+        ),
         Check(
             "the server keeps answering",
             overload["answer_rate"] >= LEAST_SHARE * highest,
@@ -115,7 +180,7 @@ def overload_checks(
         Check(
             "a refusal comes within the time-out",
             longest is None or longest <= timeout_s + LATE_S,
-            f"the last one after {number(longest)} s, with a time-out of {timeout_s:g} s",
+            f"the last one {number(longest)} s after it was sent, with a time-out of {timeout_s:g} s",
         ),
         Check(
             "afterwards every request is answered, as fast as the bound",
@@ -124,15 +189,8 @@ def overload_checks(
         ),
         transcripts_check(results["steps"], word_errors),
     ]
+    if "memory_unread" in results:
+        checks.insert(4, Check("the server keeps within its memory", False, str(results["memory_unread"])))
     if "memory" in results:
-        rows = results["memory"]["processes"]
-        gone = [row["process"] for row in rows if row["growth"] is None]
-        checks.insert(
-            3,
-            Check(
-                "no process of the server ends",
-                not gone,
-                f"came or went: {', '.join(gone)}" if gone else f"the same {len(rows)} processes before and after",
-            ),
-        )
+        checks[4:4] = _memory_checks(results["memory"]["processes"], most_held(overload, timeout_s))
     return checks

@@ -55,6 +55,7 @@ def cut_clips(speech: Sequence[Clip], lengths: LogNormal, count: int, seed: int 
     Raises:
         WorkloadError: there is nothing to cut.
     """
+    speech = [clip for clip in speech if clip.samples.size]
     if not speech or count < 1:
         raise WorkloadError("a workload needs speech and at least one clip of it")
     generator = np.random.default_rng(seed)
@@ -83,5 +84,7 @@ def make_clips(speech: Path, lengths: str, count: int, seed: int = 0) -> list[Cl
         WorkloadError: there is none, or the lengths are none.
     """
     distribution = parse_lengths(lengths)
-    clips = read_clips(speech)
+    clips = [clip for clip in read_clips(speech) if clip.samples.size]
+    if not clips:
+        raise WorkloadError(f"no audio that {speech} names has any samples: there is nothing to send")
     return clips if distribution is None else cut_clips(clips, distribution, count, seed)

@@ -15,7 +15,8 @@ def draw_latency(steps: Sequence[Mapping[str, Any]], unit: str, bound_s: float, 
     ordered = _by_load(steps)
     for index, name in enumerate(("p50", "p90", "p95", "p99")):
         points = [(step["load"], step["latency_s"][name]) for step in ordered if step["latency_s"][name] is not None]
-        axes.plot(*zip(*points, strict=True), "o-", color=colour(index), label=name) if points else None
+        if points:
+            axes.plot(*zip(*points, strict=True), "o-", color=colour(index), label=name)
     axes.axhline(bound_s, color="#4d4d4d", linestyle="--", linewidth=1, label=f"bound, {bound_s:g} s for p95")
     _mark(axes, best, unit)
     axes.set_yscale("log")

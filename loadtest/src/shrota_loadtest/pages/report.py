@@ -13,6 +13,7 @@ from shrota_client.pages.load import QUIET
 from shrota_client.pages.page import Chapter
 from shrota_client.pages.write import write_pages
 from shrota_client.writing import writing
+from shrota_loadtest.errors import LoadTestError
 from shrota_loadtest.host import host
 from shrota_loadtest.pages import plots, tables
 from shrota_loadtest.settings import CLOSED, OPEN, SEARCH
@@ -35,8 +36,11 @@ def write_report(results: Mapping[str, Any], output: Path) -> list[Path]:
         output: the folder.
 
     Raises:
+        LoadTestError: no step came to its end.
         OutputError: the folder cannot be written.
     """
+    if not results["steps"]:
+        raise LoadTestError("no step came to its end, so there is no page: allow more time")
     command = " ".join(["locust", *sys.argv[1:]])
     content = {"command": command, "host": host(), "checks": [], **results}
     written = write_pages(TITLE, about(content), chapters(content), output, content, pictures=PICTURES)
@@ -48,11 +52,20 @@ def write_report(results: Mapping[str, Any], output: Path) -> list[Path]:
 
 
 def best_step(content: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The step of the highest load that was carried, the longest of it; None where none was."""
-    found = [step for step in content["steps"] if step["good"]]
-    if content["best"] is not None:
+    """The step of the highest load that was carried, below all that were not, the longest of it; None where none was.
+
+    Of a search it is the one that the search found, or none.
+    """
+    too_much = lowest_failed(content)
+    found = [step for step in content["steps"] if step["good"] and step["load"] < too_much]
+    if content["best"] is not None or (content["shape"] == SEARCH and not content.get("test")):
         found = [step for step in found if step["load"] == content["best"]]
     return max(found, key=lambda step: (float(step["load"]), float(step["measured_s"])), default=None)
+
+
+def lowest_failed(content: Mapping[str, Any]) -> float:
+    """The lowest load that was not carried; infinite where all were."""
+    return min((float(step["load"]) for step in content["steps"] if not step["good"]), default=float("inf"))
 
 
 def about(content: Mapping[str, Any]) -> list[str]:
@@ -97,17 +110,21 @@ def _carried(content: Mapping[str, Any]) -> list[str]:
         audio = best["audio_seconds_per_second"]
         carries = (
             f"At a p95 latency of at most {bound:g} s this server carries {best['load']:g} {unit} "
-            f"(measured: {best['requests']} requests in {best['measured_s']:.0f} s, "
-            f"p95 {number(best['latency_s']['p95'])} s): "
+            f"(measured: {best['requests']} requests in {best['measured_s']:.0f} s, {number(best['arrival_rate'])} a "
+            f"second, p95 {number(best['latency_s']['p95'])} s{tables.few(best)}): "
             f"{number(audio)} seconds of audio a second, that is {number(audio)} live streams, or {number(24 * audio)} "
             "hours of audio a day."
         )
         lines = [carries]
-    if content["shape"] == SEARCH and best is not None:
-        if content["too_much"] is None:
-            lines.append("Every load that was tried was carried: it may carry more.")
-        else:
-            lines.append(f"The lowest load that was not carried is {content['too_much']:g} {unit}.")
+        if content.get("confirmed") is False:
+            lines.append(
+                f"This was not confirmed: the time was over before {best['load']:g} {unit} could be measured once more."
+            )
+    failed = [step for step in content["steps"] if step["load"] == lowest_failed(content) and not step["good"]]
+    if failed:
+        lines.append(f"The lowest load that was not carried is {failed[-1]['load']:g} {unit}: {failed[-1]['why_not']}.")
+    elif content["shape"] == SEARCH and best is not None:
+        lines.append("Every load that was tried was carried: it may carry more.")
     if any(step["generator_was_late"] and not step["good"] for step in content["steps"]):
         lines.append(
             "Where a load was not carried, the load generator itself was late: the server may carry more than is said "

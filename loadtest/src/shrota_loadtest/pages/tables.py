@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from shrota_client.pages.blocks import Table, number, percent
+from shrota_loadtest.summary import few_arrived
 
 MIB = 2**20
 SERVER_STEPS = (
@@ -22,6 +23,13 @@ def seconds(value: float | None) -> str:
     return f"{number(value)} s" if value >= 1 else f"{number(1000 * value)} ms"
 
 
+def few(step: Mapping[str, Any]) -> str:
+    """That clearly fewer requests arrived than the load says, as after a comma; empty where they did not."""
+    if not few_arrived(step):
+        return ""
+    return f", but only {number(step['arrival_rate'])} of {number(step['expected_rate'])} requests a second arrived"
+
+
 def steps_table(steps: Sequence[Mapping[str, Any]], unit: str) -> Table:
     """Each load, what came of it, and whether the server carried it."""
     rows = []
@@ -37,7 +45,7 @@ def steps_table(steps: Sequence[Mapping[str, Any]], unit: str) -> Table:
                 number(step["real_time_factor"]["p50"]),
                 number(step["real_time_factor"]["p95"]),
                 f"{step['requests']} in {step['measured_s']:.0f} s" + (", cut short" if step["ended_early"] else ""),
-                "yes" if step["good"] else step["why_not"],
+                ("yes" + few(step)) if step["good"] else step["why_not"],
             ]
         )
     head = ["step", f"load, {unit}", "arrivals / answers a second", "audio s/s", "p50", "p90", "p95", "p99", "max"]

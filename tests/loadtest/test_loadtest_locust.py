@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from shrota_server import TritonServer
@@ -215,6 +216,28 @@ def test_a_test_that_cannot_be_finished_does_not_keep_the_next_from_beginning(
     assert ended.returncode == 0, ended.stderr
     assert "no step came to its end" in ended.stderr
     assert ended.stdout == "raised\n"
+
+
+def test_a_worker_that_is_killed_spoils_only_its_own_step(
+    server: TritonServer, speech: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    stages = json.dumps([{"load": 20, "settle_s": 0, "measure_s": 6}, {"load": 20, "settle_s": 1, "measure_s": 3}])
+    command = [*LOCUST, "--headless", "--only-summary", "--skip-log-setup", "--processes", "2", "--shape", "stages"]
+    command += ["--stages", stages, "--grpc", server.grpc_url, "--speech", str(speech), "--lengths", "whole"]
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = str(listener.getsockname()[1])
+    command += ["--master-port", port, "--master-bind-port", port, "--output", "page", "--request-timeout", "20"]
+    with subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert any("alone: 4 utterances" in line for line in process.stderr)
+        time.sleep(3)
+        psutil.Process(process.pid).children()[0].kill()
+        process.stderr.read()
+    first, second = report(tmp_path / "page")["steps"]
+    assert (first["lost_senders"], first["good"], second["lost_senders"], second["senders"]) == (1, False, 0, 1)
+    assert second["answered"] == second["requests"] > 20
+    assert first["drained_s"] < 15  # it is not waited for
 
 
 LED = """

@@ -214,11 +214,18 @@ def write_program(folder: Path, end: str = "exit 0") -> str:
     return str(program)
 
 
+def said_windows(*throughputs: int) -> str:
+    """What perf_analyzer says of its windows, by a shell."""
+    lines = [
+        f"Pass [{number}] throughput: {throughput} infer/sec. Avg latency: 9 usec"
+        for number, throughput in enumerate(throughputs, start=1)
+    ]
+    return f"echo '{' '.join(lines)}'"
+
+
 def test_an_unstable_measurement_is_said(tmp_path: Path) -> None:
-    windows = [f"Pass [{each}] throughput: {100 * each} infer/sec. Avg latency: 9 usec" for each in (1, 4)]
-    found = run_perf_analyzer(
-        write_program(tmp_path, f"echo '{' '.join(windows)}'"), Load("host:1", 0.5, 64, 8.0), tmp_path
-    )
+    program = write_program(tmp_path, said_windows(100, 400, 100))
+    found = run_perf_analyzer(program, Load("host:1", 0.5, 64, 8.0), tmp_path)
     assert found["unstable"] is True
     rows = page_of({"triton large fp16": {"seconds_of_audio": 10.0, "loads": [LOAD, found]}}).splitlines()
     assert "| fp16 | 64 | 251.5 | 2,515.0 | 240.0 | 281.5 | perf_analyzer | **unstable** |" in rows
@@ -256,7 +263,8 @@ def test_results_that_the_page_does_not_know_do_not_end_the_measurement(tmp_path
 
 def test_perf_analyzer_is_run(tmp_path: Path) -> None:
     """A program in its place: it is given one utterance with its number of samples."""
-    found = run_perf_analyzer(write_program(tmp_path), Load("host:1", 0.5, 64, 8.0), tmp_path)
+    program = write_program(tmp_path, said_windows(250, 251, 252))
+    found = run_perf_analyzer(program, Load("host:1", 0.5, 64, 8.0), tmp_path)
     assert (found["by"], found["concurrency"], found["utterances_per_second"]) == ("perf_analyzer", 64, 251.5)
     assert found["unstable"] is False
     (tensors,) = json.loads((tmp_path / "input.json").read_text(encoding="utf-8"))["data"]

@@ -83,7 +83,7 @@ def test_the_table_of_limits_is_what_the_files_say() -> None:
             number = int(shipped.split()[0])
             scale = 10**6 if setting.endswith("microseconds") else 1
             assert found[setting] == {number * scale}, setting
-    assert len(found) == 10
+    assert len(found) == 11
 
 
 def limit_files(where: str, names: list[str]) -> list[Path]:

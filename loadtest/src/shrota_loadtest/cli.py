@@ -181,7 +181,8 @@ def _is_default(name: str) -> bool:
 
 
 def _command() -> str:
-    return " ".join(["shrota", *sys.argv[1:]])
+    """As it was written, but for the folder that it was run in."""
+    return " ".join(["shrota", *(word.replace(f"{Path.cwd()}/", "") for word in sys.argv[1:])])
 
 
 def _exit(holds: bool) -> None:

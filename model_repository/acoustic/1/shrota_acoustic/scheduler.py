@@ -18,7 +18,7 @@ from shrota_acoustic.settings import Settings
 
 LARGEST_SHARE = 16
 """One request fills no more than one part in so many of the pending budget, or one window where that is more."""
-IN_TIME = 0.8
+IN_TIME = 0.7
 """A request is taken if it would be answered within this share of its time-out; the rest is for a wrong estimate."""
 LEAST_BATCHES_AHEAD = 2
 """Nobody is refused while less waits than so many full batches."""

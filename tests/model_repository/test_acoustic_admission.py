@@ -113,7 +113,7 @@ def test_a_file_that_waits_keeps_no_short_request_out() -> None:
         crowd.run(18)
         assert not file.done.is_set()
         assert wait_until(lambda: len(crowd.engine.batches) == 18, 10)
-        assert not crowd.send(2, timeout_s=4).done.is_set()
+        assert not crowd.send(2, timeout_s=5).done.is_set()
     finally:
         crowd.clock.set()
         crowd.scheduler.stop()

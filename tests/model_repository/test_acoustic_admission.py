@@ -94,15 +94,15 @@ def test_who_cannot_be_answered_within_its_time_out_is_refused_at_once(crowd: Cr
     assert isinstance(refused.error, UnavailableError)
     assert str(refused.error) == "there is more work than can be done in time, 14 s of it: try again later"
     assert crowd.counts.dropped_codes == ["UNAVAILABLE"]
-    assert not crowd.send(2, timeout_s=22).done.is_set()
+    assert not crowd.send(2, timeout_s=40).done.is_set()
     assert not crowd.send(2).done.is_set()
 
 
 def test_a_file_needs_its_own_time_too(crowd: Crowd) -> None:
     crowd.run(6)
     # beside a file each of the others gets all that it needs, 56 s; with the file's own 40 s that is 24 s of work
-    assert crowd.send(40, timeout_s=33).done.is_set()
-    assert not crowd.send(40, timeout_s=36).done.is_set()
+    assert crowd.send(40, timeout_s=57).done.is_set()
+    assert not crowd.send(40, timeout_s=63).done.is_set()
 
 
 def test_a_file_that_waits_keeps_no_short_request_out() -> None:
@@ -113,7 +113,7 @@ def test_a_file_that_waits_keeps_no_short_request_out() -> None:
         crowd.run(18)
         assert not file.done.is_set()
         assert wait_until(lambda: len(crowd.engine.batches) == 18, 10)
-        assert not crowd.send(2, timeout_s=5).done.is_set()
+        assert not crowd.send(2, timeout_s=8).done.is_set()
     finally:
         crowd.clock.set()
         crowd.scheduler.stop()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shrota_acoustic.batching import Batch, FairQueue, Limits
+from shrota_acoustic.batching import HORIZON, Batch, FairQueue, Limits
 
 SECOND = 16000
 DEFAULT = Limits(budget=40 * SECOND, max_rows=64, max_padding=0.1)
@@ -168,6 +168,28 @@ def test_of_several_possible_batches_the_one_with_the_most_audio_is_taken() -> N
         queue.add(f"{seconds} s", "onnx", int(seconds * SECOND), 1)
     # three rows of up to 11 s fit into the budget, of 12 s only two
     assert queue.next_batch().owners == ["10 s", "11 s", "10.9 s"]
+
+
+def test_a_late_request_does_not_overtake_a_long_queue() -> None:
+    queue: FairQueue[str] = FairQueue(DEFAULT)
+    like, unlike = 10 * SECOND, 5 * SECOND
+    queue.add("first", "onnx", like, 1)
+    for number in range(HORIZON * DEFAULT.budget // unlike):
+        queue.add(f"unlike {number}", "onnx", unlike, 1)
+    queue.add("late", "onnx", like, 1)
+    assert queue.next_batch().owners == ["first"]
+
+
+def test_a_late_request_goes_along_where_less_waits_and_a_long_file_is_no_queue() -> None:
+    queue: FairQueue[str] = FairQueue(DEFAULT)
+    queue.add("file", "onnx", 20 * SECOND, 100)
+    queue.add("first", "onnx", 10 * SECOND, 1)
+    queue.next_batch()
+    for number in range((HORIZON - 2) * DEFAULT.budget // (5 * SECOND)):
+        queue.add(f"unlike {number}", "onnx", 5 * SECOND, 1)
+    queue.add("second", "onnx", 10 * SECOND, 1)
+    owners = queue.next_batch().owners
+    assert owners == ["first", "second"], owners
 
 
 def test_one_window_longer_than_the_budget_is_run_alone() -> None:

@@ -16,7 +16,9 @@ it is the seed of the next one, whatever its turn. So the oldest request has a w
 *Who goes along.* The batch is filled with windows of like length for the same engine: such that the rows times the
 longest row stay within the budget, there are at most ``max_rows`` rows, and padding is at most ``max_padding`` of the
 whole. Of all such batches that hold the seed, the one with the most audio is taken; of windows of one length, those
-whose turn is lower. The windows of one request all have one length, and go in order.
+whose turn is lower. The windows of one request all have one length, and go in order. Where more waits than sixteen
+batches hold, only those requests that are first go along: to choose among more hardly fills batches better, but lets
+late requests overtake early ones for longer.
 
 A batch is formed when the engine can take one, from what waits then: nothing is held back to fill it up.
 """
@@ -28,6 +30,9 @@ from itertools import accumulate
 from typing import Generic, TypeVar
 
 Owner = TypeVar("Owner")
+
+HORIZON = 16
+"""Full batches: so much of the audio that waits, in the order of who is first, is what a batch is chosen from."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,11 @@ class Waiting(Generic[Owner]):
     def rank(self) -> tuple[int, bool, int]:
         """Who is first: the lowest."""
         return self.turn, self.taken > 0, self.arrival
+
+    @property
+    def remaining(self) -> int:
+        """Samples of its windows that wait."""
+        return self.length * (self.total - self.taken)
 
 
 @dataclass(frozen=True)
@@ -166,7 +176,7 @@ class FairQueue(Generic[Owner]):
     def _fill(self, seed: Waiting[Owner]) -> list[_Candidate[Owner]]:
         """The batch with the most audio that holds the seed's next window, in each request's order."""
         first, *others = self._candidates(seed, seed)
-        for waiting in self._waiting.values():
+        for waiting in self._near():
             if waiting is not seed and waiting.engine == seed.engine:
                 others += self._candidates(waiting, seed)
         # nearest in length first: a batch takes so many from the front of each
@@ -189,6 +199,20 @@ class FairQueue(Generic[Owner]):
                     best_audio, best = audio, (more, less)
         more, less = best
         return sorted([first, *longer[:more], *shorter[:less]], key=lambda c: (c.waiting.arrival, c.index))
+
+    def _near(self) -> Iterable[Waiting[Owner]]:
+        """Requests that may go along: all, or those that are first where more waits than the horizon."""
+        budget = self._limits.budget
+        left = HORIZON * budget
+        if sum(waiting.remaining for waiting in self._waiting.values()) <= left:
+            return self._waiting.values()
+        near = []
+        for waiting in sorted(self._waiting.values(), key=lambda waiting: waiting.rank):
+            near.append(waiting)
+            left -= min(waiting.remaining, budget)  # of a long file no more goes along
+            if left <= 0:
+                break
+        return near
 
     def _candidates(self, waiting: Waiting[Owner], seed: Waiting[Owner]) -> list[_Candidate[Owner]]:
         """The request's next windows, as many as could possibly go beside the seed's."""

@@ -68,6 +68,27 @@ def test_steps_have_their_counts_and_transcripts(
     assert (tmp_path / "page" / "index.html").is_file()
 
 
+def test_an_overload_is_over_when_it_is_over_however_many_users_made_it(
+    server: TritonServer, speech: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    command = [*SHROTA, "loadtest", "overload", "--server", server.grpc_url, "--pid", str(server.pid)]
+    command += ["--speech", str(speech), "--lengths", "whole", "--rate", "20", "--times", "3", "--seconds", "3"]
+    # 1200 users, which Locust would take 12 s to stop if it stopped a hundred a second
+    ended = run([*command, "--rate-per-user", "0.05", "--output", "page"], environment, cwd=tmp_path)
+    content = report(tmp_path / "page")
+    before, overload, after = content["steps"]
+    assert [step["load"] for step in content["steps"]] == [4.0, 60.0, 4.0]
+    assert 10 <= after["began"] - overload["ended"] < 12
+    for step in (before, overload, after):
+        assert step["answered"] == step["requests"] > 0  # the tiny engine carries them all
+        assert step["transcripts"]["different"] == 0
+    held = {each["what"]: each["holds"] for each in content["checks"]}
+    assert held["soon afterwards every request is answered, as fast as the bound"] is True
+    assert held["no process of the server ends"] is True
+    assert "the overload lies between the dotted lines" in (tmp_path / "page" / "report.md").read_text(encoding="utf-8")
+    assert "Overload: at 60 requests/s" in ended.stdout
+
+
 def test_a_search_over_http_finds_streams(
     server: TritonServer, speech: Path, environment: dict[str, str], tmp_path: Path
 ) -> None:

@@ -210,6 +210,8 @@ def test_a_soak_and_an_overload_say_what_became_of_their_requests() -> None:
     assert summary(soak) == [line]
     lines = summary({**overloaded(), "test": "overload"})
     assert [line.split(":")[0] for line in lines] == ["Before", "Overload", "From 10 s later on"]
+    late = summary({**overloaded(drained_s=42.4), "test": "overload"})
+    assert late[2].startswith("From 42 s later on: at 1 requests/s")
     assert "500 were refused by the server, 0 given up by the client, 0 failed otherwise" in lines[1]
 
 
@@ -295,7 +297,8 @@ REFUSED = {
 
 
 def overloaded(**change: Any) -> dict[str, Any]:
-    middle = step(2, 12.0, 2.0, failed=500, errors=REFUSED, answer_rate=3.0, failed_after_s=spread(2.4))
+    refused = {"failed": 500, "errors": REFUSED, "failed_after_s": spread(2.4)}
+    middle = step(2, 12.0, 2.0, answer_rate=3.0, drained_s=10.1, **refused)
     steps = [step(1, 1.0, 0.2), {**middle, **change}, step(3, 1.0, 0.2)]
     return {**CONTENT, "steps": steps, "memory": memory(0.5)}
 
@@ -318,6 +321,7 @@ def test_an_overload_holds_where_the_rest_is_refused_in_time_and_all_is_well_aft
     slow = overloaded()
     slow["steps"][2] = step(3, 1.0, 0.6)
     assert overload_held(slow)[6] is False
+    assert overload_held(overloaded(drained_s=42.0))[6] is False  # that is not soon
     other = deepcopy(overloaded())
     other["steps"][1]["transcripts"]["different"] = 1
     assert overload_held(other)[7] is False

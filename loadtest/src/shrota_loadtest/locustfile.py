@@ -33,6 +33,7 @@ class _Led(LoadTestShape):  # type: ignore[misc]
     def __init__(self, session: Session) -> None:
         super().__init__()
         self._session = session
+        self._users = 0
 
     def tick(self) -> tuple[int, float] | None:
         """See :class:`locust.LoadTestShape`."""
@@ -45,7 +46,10 @@ class _Led(LoadTestShape):  # type: ignore[misc]
         except ShrotaError as error:
             _fail(self._session.environment, error)
             return None
-        return None if users is None else (users, max(SPAWN_RATE, float(users)))
+        if users is None:
+            return None
+        change, self._users = abs(users - self._users), users
+        return users, max(SPAWN_RATE, float(change))  # within a second, up and down
 
 
 @events.init_command_line_parser.add_listener  # type: ignore[untyped-decorator]

@@ -129,9 +129,9 @@ def overload(
     """
     low = max(settings.quantum, LOW_SHARE * rate)
     stages = [
-        Stage(low, 2.0, 15.0, name="before"),
+        Stage(low, 2.0, min(seconds, 15.0), name="before"),
         Stage(times * rate, 0.0, seconds, PAUSE_S, "overload"),
-        Stage(low, 0.0, 20.0, name="after"),
+        Stage(low, 0.0, min(seconds, 20.0), name="after"),
     ]
     results, line = _watched(target, _staged(settings, stages), output, processes, step=2)
     checks = verdicts.overload_checks(results, rate, settings.request_timeout, settings.bound, settings.word_errors)

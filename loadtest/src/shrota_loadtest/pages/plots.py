@@ -1,11 +1,13 @@
 """The pictures of a load test."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from shrota_client.pages.drawing import colour, new_figure, style
 
 MIB = 2**20
+MANY_DECADES = 6
 
 
 def draw_latency(steps: Sequence[Mapping[str, Any]], unit: str, bound_s: float, best: float | None) -> Any:
@@ -20,9 +22,9 @@ def draw_latency(steps: Sequence[Mapping[str, Any]], unit: str, bound_s: float, 
     axes.axhline(bound_s, color="#4d4d4d", linestyle="--", linewidth=1, label=f"bound, {bound_s:g} s for p95")
     _mark(axes, best, unit)
     axes.set_yscale("log")
-    for axis_part in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
-        axis_part("{x:g}")
-    axes.tick_params(which="minor", labelsize=7)
+    axes.set_yticks(_ticks(*axes.get_ylim()))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("")
     axes.set_xlabel(f"load, {unit}", fontsize=8)
     axes.set_ylabel("latency, s", fontsize=8)
     style(axes, title="Latency over load", grid="both")
@@ -68,22 +70,29 @@ def draw_lengths(step: Mapping[str, Any], alone: Sequence[Mapping[str, Any]], un
     return figure
 
 
-def draw_memory(memory: Mapping[str, Any], measured_s: float) -> Any:
-    """Memory of each process over time; what is measured lies between the lines."""
+def draw_memory(memory: Mapping[str, Any], began_s: float, ended_s: float) -> Any:
+    """Memory of each process over time; what it is about lies between the lines."""
     figure = new_figure()
     axes = figure.subplots()
     minutes = [seconds / 60 for seconds in memory["series"]["seconds"]]
     for index, (name, series) in enumerate(memory["series"]["bytes"].items()):
         values = [float("nan") if value is None else value / MIB for value in series]
         axes.plot(minutes, values, color=colour(index), linewidth=1.2, label=name)
-    for moment in (0.0, measured_s / 60):
-        axes.axvline(moment, color="#8a8a8a", linestyle=":", linewidth=1)
+    for moment_s in (began_s, ended_s):
+        axes.axvline(moment_s / 60, color="#8a8a8a", linestyle=":", linewidth=1)
     axes.set_ylim(bottom=0)
     axes.set_xlabel("minutes", fontsize=8)
     axes.set_ylabel("memory, MiB", fontsize=8)
     style(axes, title="Memory of the server's processes", grid="both")
     figure.legend(fontsize=8, frameon=False, loc="outside right upper")
     return figure
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """1, 2, 5, 10, ... between the two; only powers of ten where that would be many."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    leading = (1, 2, 5) if len(decades) < MANY_DECADES else (1,)
+    return [tick for decade in decades for digit in leading if low <= (tick := digit * 10.0**decade) <= high]
 
 
 def _by_load(steps: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -86,7 +86,8 @@ def summary(content: Mapping[str, Any]) -> list[str]:
         return [f"{content['steps'][0]['measured_s'] / 60:.0f} minutes of it: {_of(content['steps'][0])}"]
     if content.get("test") == "overload":
         before, overload, after = content["steps"]
-        return [f"Before: {_of(before)}", f"Overload: {_of(overload)}", f"From 10 s later on: {_of(after)}"]
+        later = f"From {overload['drained_s']:.0f} s later on"
+        return [f"Before: {_of(before)}", f"Overload: {_of(overload)}", f"{later}: {_of(after)}"]
     return _carried(content)
 
 
@@ -145,8 +146,10 @@ def chapters(content: Mapping[str, Any]) -> list[Chapter]:
     ]
     if "memory" in content:
         step = content["steps"][content["memory"]["step"] - 1]
-        picture = plots.draw_memory(content["memory"], step["measured_s"])
-        caption = "Memory of the server's processes; the measured time lies between the dotted lines"
+        began_s = (step["began"] - content["steps"][0]["began"]) if content.get("test") == "overload" else 0.0
+        picture = plots.draw_memory(content["memory"], began_s, began_s + step["measured_s"])
+        what = "overload" if content.get("test") == "overload" else "measured time"
+        caption = f"Memory of the server's processes; the {what} lies between the dotted lines"
         blocks: list[Block] = [tables.memory_table(content["memory"]), Picture("memory", caption, picture)]
         made.insert(1, Chapter("memory", "Memory", blocks))
     return made

@@ -167,8 +167,8 @@ def test_docker_waits_longer_than_triton_for_requests_in_flight(services: dict[s
 def test_programs_get_only_settings_that_they_read(services: dict[str, Service]) -> None:
     for name in SERVERS:
         own = {key for key in services[name]["environment"] if key.startswith("SHROTA_")}
-        # where HTTP listens is the container's own business, and SHROTA_ENGINE is what serve.py hands on
-        assert own == scripts.settings_of(scripts.SERVE) - {"SHROTA_HTTP_HOST", "SHROTA_ENGINE"}
+        # where it listens is the container's own business, and SHROTA_ENGINE is what serve.py hands on
+        assert own == scripts.settings_of(scripts.SERVE) - {"SHROTA_HTTP_HOST", "SHROTA_GRPC_HOST", "SHROTA_ENGINE"}
         made = {key for key in services[name.replace("server", "export")]["environment"] if key.startswith("SHROTA_")}
         assert made <= scripts.settings_of(scripts.PREPARE)
 

@@ -246,6 +246,17 @@ def test_behind_the_proxy_triton_is_reached_from_inside_alone() -> None:
         assert f"/etc/nginx/tls/{file}" in data["shrota.conf"] + data["mutual.conf"]
 
 
+def test_bodies_that_the_proxy_takes_fit_into_its_volume() -> None:
+    documents = render(PROXY)
+    text = find(documents, "ConfigMap")["data"]["shrota.conf"]
+    requests, megabytes = (
+        int(re.findall(pattern, text)[0])
+        for pattern in (r"limit_conn shrota_everybody (\d+);", r"client_max_body_size (\d+)m;")
+    )
+    (volume,) = [each for each in pod(documents)["spec"]["volumes"] if each["name"] == "proxy-tmp"]
+    assert float(volume["emptyDir"]["sizeLimit"].removesuffix("Gi")) * 1024 > requests * megabytes
+
+
 def test_plans_are_built_where_the_gpu_is() -> None:
     found = containers(render(GPU))
     for name in ("prepare", "server"):

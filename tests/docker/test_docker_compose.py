@@ -137,6 +137,10 @@ def test_https_is_opened_without_opening_anything_else() -> None:
     assert opened(SHROTA_GRPC_BIND="0.0.0.0") == {8001}  # noqa: S104
 
 
+def test_bodies_that_nginx_keeps_have_a_limit(services: dict[str, Service]) -> None:
+    assert services["nginx"]["tmpfs"] == ["/tmp:size=4g"]  # noqa: S108 - in the container
+
+
 def test_grafana_has_no_administrator_with_a_known_password(services: dict[str, Service]) -> None:
     environment = services["grafana"]["environment"]
     assert environment["GF_AUTH_BASIC_ENABLED"] == "false"

@@ -175,23 +175,41 @@ def build_plan(settings: Settings, run: Run, options: list[str], plan_key: str |
     order = ["export", "tensorrt", "--precision", settings.precision, *options]
     if settings.cache is None or plan_key is None:
         run(order)
+        refuse_unseen(settings.repository)
         return
     order += ["--timing-cache", str(settings.cache / "timings")]
     graph = hash_of(settings.repository / MODEL)[:16]
     kept = settings.cache / "plans" / f"{plan_key}-{settings.precision}-{graph}"
     fetched = fetch(kept, settings.repository)
     run(order)  # it builds nothing where the plan that is there is the one that is wanted
+    refuse_unseen(settings.repository)
     if fetched and same(kept, settings.repository):
         check(settings, run)
     else:
         keep(kept, settings.repository)
 
 
+def refuse_unseen(repository: Path) -> None:
+    """Removes a plan that has not been compared with the float32 graph: ``shrota export`` builds it, and says so.
+
+    Raises:
+        PrepareError: it was not; it is not to be served.
+    """
+    comparison = read_manifest(repository / PLAN_DESCRIPTION).get("comparison") or {}
+    if comparison.get("was_run"):
+        return
+    for path in (PLAN, PLAN_DESCRIPTION):
+        (repository / path).unlink(missing_ok=True)
+    why = comparison.get("why", "plan.json does not say that it was")
+    raise PrepareError(f"the plan was not compared with the float32 graph and is not served: {why}")
+
+
 def fetch(kept: Path, repository: Path) -> bool:
     """Copies a plan from the cache into the repository; whether there was a whole one."""
     described = read_manifest(kept / PLAN_DESCRIPTION).get("plan") or {}
     plan = kept / PLAN
-    if not plan.is_file() or described.get("sha256") != hash_of(plan):
+    compared = (read_manifest(kept / PLAN_DESCRIPTION).get("comparison") or {}).get("was_run")
+    if not plan.is_file() or not compared or described.get("sha256") != hash_of(plan):
         return False
     copy(PLAN_FILES, kept, repository)
     return True
@@ -259,6 +277,9 @@ def main() -> None:
         sys.exit(error.returncode)  # it has said why
     except PrepareError as error:
         sys.exit(f"shrota: {error}")
+    except OSError as error:
+        hint = f": the volumes must belong to user {os.getuid()}" if isinstance(error, PermissionError) else ""
+        sys.exit(f"shrota: {error.filename}: {error.strerror}{hint}")
     sys.stderr.write(f"{settings.repository} is ready\n")
 
 

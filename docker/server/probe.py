@@ -23,13 +23,27 @@ from pathlib import Path
 RATE = 16000
 AUDIO_SECONDS = 0.1
 """Enough for some frames; little, because the counters of audio count it."""
-BUSY = re.compile(r"maximum queue size|queue of engine \S+ is full|timeout expired|time-out passed")
-"""What Triton and `acoustic` say of a queue that is full, or in which a request has waited too long."""
-PROGRESS = ("nv_inference_request_success", "shrota_engine_input_seconds_total", "shrota_decoded_audio_seconds_total")
-WORK = ("nv_inference_pending_request_count", "shrota_pending_seconds")
+BUSY = re.compile(
+    r"maximum queue size|timeout expired"
+    r"|queue of engine \S+ is full|time-out passed before|more work than can be done in time|engine \S+ cannot run now"
+)
+"""What Triton and `acoustic` say when there is too much to do, or a request has waited too long.
+
+`acoustic` refuses at once who could not be answered in time: under load that is every probe. What it says of an engine
+that is not there, and of one whose process has ended, is not among them.
+"""
+PROGRESS = re.compile(
+    r"shrota_engine_input_seconds_total\b|shrota_decoded_audio_seconds_total\b"
+    r"|nv_inference_request_success\{(.*,)?model=\"acoustic_(onnx|trt)\""
+)
+"""What engines and decoder have done. Not the successes of `acoustic`: it has one when it takes a request, the probe's
+own, whatever becomes of it."""
+ANSWERED = re.compile(r"nv_inference_request_success\b|" + PROGRESS.pattern)
+WORK = re.compile(r"nv_inference_pending_request_count\b|shrota_pending_seconds\b")
 ESTABLISHED = "01"
 LOOK_S = 3
 """Time for one look at the metrics or the health; the transcript has a time of its own."""
+LOOK_EVERY_S = 0.25
 
 
 class ProbeError(Exception):
@@ -55,11 +69,11 @@ class Server:
         finally:
             connection.close()
 
-    def counts(self, names: tuple[str, ...]) -> float:
-        """The sum of metrics of these names, whatever their labels."""
+    def counts(self, wanted: re.Pattern[str]) -> float:
+        """The sum of the metrics whose names, with their labels, begin so."""
         _, text = self.call(self.metrics, "/metrics", LOOK_S)
         lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
-        return sum(float(value) for name, _, value in lines if name.partition("{")[0] in names)
+        return sum(float(value) for name, _, value in lines if wanted.match(name))
 
 
 def infer(server: Server, timeout_s: float) -> None:
@@ -77,18 +91,20 @@ def infer(server: Server, timeout_s: float) -> None:
     }
     try:
         before = server.counts(PROGRESS)
-        status, text = server.call(server.http, "/v2/models/asr/infer", timeout_s + 1, json.dumps(body))
-    except TimeoutError:
-        status, text = 0, "timeout expired"
-    except (OSError, HTTPException) as error:
-        raise ProbeError(f"the server does not answer: {error}") from error
-    if status == 200:  # noqa: PLR2004 - OK
-        return
-    if not BUSY.search(text):
-        raise ProbeError(f"the server does not transcribe: {' '.join(text.split())[:300]}")
-    try:
-        if server.counts(PROGRESS) == before:
-            raise ProbeError(f"no answer within {timeout_s:g} s, and nothing else gets done")
+        until = time.monotonic() + timeout_s + 1
+        try:
+            status, text = server.call(server.http, "/v2/models/asr/infer", timeout_s + 1, json.dumps(body))
+        except TimeoutError:
+            status, text = 0, "timeout expired"
+        if status == 200:  # noqa: PLR2004 - OK
+            return
+        if not BUSY.search(text):
+            raise ProbeError(f"the server does not transcribe: {' '.join(text.split())[:300]}")
+        # a refusal comes within milliseconds, and a batch takes its time
+        while server.counts(PROGRESS) == before:
+            if time.monotonic() >= until:
+                raise ProbeError(f"no answer within {timeout_s:g} s, and nothing else gets done")
+            time.sleep(LOOK_EVERY_S)
     except (OSError, HTTPException) as error:
         raise ProbeError(f"the server does not answer: {error}") from error
 
@@ -143,7 +159,7 @@ def drain(server: Server, callers: Sequence[int], notice_s: float, quiet_s: floa
     connected, quiet_since, before = 0, time.monotonic(), -1.0
     while time.monotonic() - started < longest_s:
         try:
-            done, waiting = server.counts(PROGRESS), server.counts(WORK)
+            done, waiting = server.counts(ANSWERED), server.counts(WORK)
         except (OSError, HTTPException):
             return "the server does not answer any more"
         connected = sum(connections(port) for port in callers)

@@ -7,9 +7,12 @@ Every flag is described by ``tritonserver --help``; those of TLS and of restrict
 ``docs/customization_guide/inference_protocols.md``, those of traces in ``docs/user_guide/trace.md``.
 """
 
+import contextlib
+import fcntl
 import os
 import re
 import secrets
+import ssl
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +21,10 @@ from urllib.parse import urlsplit
 CLOSED = "model-repository,shared-memory,logging,trace"
 """Endpoints that only whoever has the key may use. In explicit model control a caller could load what they like."""
 KEY_NAME = "shrota-admin-key"
+OTLP_PATH = "/v1/traces"
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where POSIX shared memory is on Linux
+REGION_PREFIX = "shrota-"
+LOCK_SUFFIX = "-lock"
 KEY = re.compile(r"[A-Za-z0-9_-]{16,256}")
 DEFAULTS = {
     "SHROTA_REPOSITORY": "/models",
@@ -26,6 +33,7 @@ DEFAULTS = {
     "SHROTA_CONNECTION_AGE_S": "30",
     "SHROTA_HTTP_MAX_BYTES": "134217728",
     "SHROTA_HTTP_HOST": "0.0.0.0",  # noqa: S104 - in a container of its own; who may come in is the network's business
+    "SHROTA_GRPC_HOST": "0.0.0.0",  # noqa: S104
     "SHROTA_TRACE_ONE_IN": "100",
 }
 
@@ -52,6 +60,9 @@ def command(environment: Mapping[str, str], arguments: Sequence[str] = ()) -> li
         "--load-model=asr",
         *(f"--load-model={engine}" for engine in engines(settings["SHROTA_ENGINES"])),
         f"--http-address={settings['SHROTA_HTTP_HOST']}",
+        f"--grpc-address={settings['SHROTA_GRPC_HOST']}",
+        # it would be that of HTTP: behind a proxy in the same pod, Prometheus could not reach it
+        "--metrics-address=0.0.0.0",
         # else the buffers of eight finished requests are kept
         "--grpc-infer-allocation-pool-size=0",
         # gRPC clients stay with the server that they once found; after this time they look again who there is
@@ -99,19 +110,42 @@ def encryption(settings: Mapping[str, str]) -> list[str]:
     for name in names:
         if path := settings.get(name):
             read(path, name)
+    # Triton would say no more of a bad file than that its port is in use
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(certificate, private_key, password=lambda: "")
+    except (ssl.SSLError, ValueError) as error:
+        raise SettingError(
+            f"gRPC cannot be encrypted with SHROTA_GRPC_CERT={certificate} and SHROTA_GRPC_KEY={private_key} "
+            f"({reason(error)}): give a certificate and its own key, without a passphrase, both as PEM"
+        ) from error
+    if authorities:
+        try:
+            context.load_verify_locations(authorities)
+        except ssl.SSLError as error:
+            raise SettingError(
+                f"SHROTA_GRPC_CLIENT_CA={authorities} holds no certificate of an authority ({reason(error)})"
+            ) from error
     how = "--grpc-use-ssl-mutual" if authorities else "--grpc-use-ssl"
     flags = [f"{how}=true", f"--grpc-server-cert={certificate}", f"--grpc-server-key={private_key}"]
     return [*flags, *([f"--grpc-root-cert={authorities}"] if authorities else [])]
 
 
+def reason(error: Exception) -> str:
+    """What OpenSSL says, in words."""
+    return str(getattr(error, "reason", None) or error).lower().replace("_", " ")
+
+
 def tracing(settings: Mapping[str, str]) -> list[str]:
-    """Flags of traces to a collector that takes OTLP over HTTP."""
+    """Flags of traces to a collector that takes OTLP over HTTP; an address without a path is given OTLP's."""
     url = settings.get("SHROTA_TRACE_URL")
     if not url:
         return []
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise SettingError(f"SHROTA_TRACE_URL={url!r} is no address of a collector: http://HOST:4318/v1/traces")
+        raise SettingError(f"SHROTA_TRACE_URL={url!r} is no address of a collector: http://HOST:4318{OTLP_PATH}")
+    if not parts.path.strip("/"):
+        url = url.rstrip("/") + OTLP_PATH
     one_in = number(settings, "SHROTA_TRACE_ONE_IN")
     options = ("mode=opentelemetry", f"opentelemetry,url={url}", "opentelemetry,resource=service.name=shrota")
     return [f"--trace-config={each}" for each in (*options, "level=TIMESTAMPS", f"rate={one_in}", "count=-1")]
@@ -133,12 +167,52 @@ def read(path: str, name: str) -> str:
         raise SettingError(f"{name}: cannot read {path}: {getattr(error, 'strerror', error)}") from error
 
 
+def sweep() -> None:
+    """Removes shared-memory regions of servers of this user that are dead, however they died.
+
+    Where a container is started anew in the same pod, its /dev/shm stays, and Triton removes nothing that a killed
+    server left: it counts as memory until the pod goes. ``shrota_server.instance`` does the same: each server's
+    regions have a name of their own, and beside them a file that its processes keep locked while one of them lives.
+    """
+    for path in SHARED_MEMORY.glob(f"{REGION_PREFIX}*{LOCK_SUFFIX}"):
+        with contextlib.suppress(OSError):  # gone meanwhile, another user's, or locked: one of its processes lives
+            descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+            try:
+                if os.fstat(descriptor).st_uid != os.getuid():
+                    continue
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                for region in SHARED_MEMORY.glob(f"{path.name.removesuffix(LOCK_SUFFIX)}-*"):
+                    if region != path:
+                        region.unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
+            finally:
+                os.close(descriptor)
+
+
+def claim() -> str:
+    """What the names of this server's regions start with; the lock on them goes to tritonserver and its processes."""
+    while True:
+        name = f"{REGION_PREFIX}{secrets.token_hex(6)}"
+        descriptor = os.open(SHARED_MEMORY / (name + LOCK_SUFFIX), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.fstat(descriptor).st_nlink:
+            os.set_inheritable(descriptor, True)
+            return f"{name}-"
+        os.close(descriptor)  # another server that starts has swept it before it was locked
+
+
 def main() -> None:
     """Becomes tritonserver."""
     try:
         words = command(os.environ, sys.argv[1:])
     except SettingError as error:
         sys.exit(f"shrota: {error}")
+    if not any("shm-region-prefix-name" in word for word in words):
+        try:
+            sweep()
+            words.append(f"--backend-config=python,shm-region-prefix-name={claim()}")
+        except OSError as error:
+            sys.exit(f"shrota: shared memory cannot be used: {error}")
     # `acoustic` reads which engine runs what names none
     first = engines(os.environ.get("SHROTA_ENGINES") or DEFAULTS["SHROTA_ENGINES"])[0]
     os.execvpe(words[0], words, {**os.environ, "SHROTA_ENGINE": first})  # noqa: S606 - that is its purpose

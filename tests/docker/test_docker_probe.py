@@ -1,5 +1,6 @@
 """When the probe calls a server dead, and when only busy: against a server that says what a test wants."""
 
+import ast
 import json
 import signal
 import threading
@@ -11,10 +12,18 @@ from typing import Any
 import pytest
 
 from shrota_testing import scripts
+from shrota_testing.repository import ROOT
 
 PROBE: Any = scripts.load(scripts.PROBE)
 FULL = (503, "[request id: <id_unknown>] Exceeds maximum queue size")
 EXPIRED = (503, "in ensemble 'asr', [request id: <id_unknown>] Request timeout expired")
+REFUSED = (503, "there is more work than can be done in time, 18 s of it: try again later")
+METRICS = """# HELP nv_inference_request_success Number of successful inference requests
+nv_inference_request_success{{model="acoustic",version="1"}} {taken}
+nv_inference_request_success{{gpu_uuid="GPU-1",model="acoustic_trt",version="1"}} {done}
+shrota_engine_input_seconds_total{{engine="acoustic_trt",model="acoustic"}} 7.5
+"""
+"""`acoustic` succeeds with every request that it takes."""
 DEAD = (500, "in ensemble 'asr', Stub process 'acoustic_0_0' is not healthy.")
 
 
@@ -23,7 +32,7 @@ class Triton:
 
     Attributes:
         answer: status and error of an inference; None: it does not answer.
-        progress: what is done with each look at the metrics.
+        progress: what engines do between two looks at the metrics.
         ready: what it says of itself.
     """
 
@@ -33,6 +42,7 @@ class Triton:
         self.ready = True
         self.requests: list[dict[str, Any]] = []
         self._done = 7
+        self._taken = 70
         self._over = threading.Event()
         fake = self
 
@@ -40,11 +50,12 @@ class Triton:
             def do_GET(self) -> None:
                 if self.path == "/metrics":
                     fake._done += fake.progress
-                    self.reply(200, f'# HELP\nnv_inference_request_success{{model="asr"}} {fake._done}\nother 1\n')
+                    self.reply(200, METRICS.format(done=fake._done, taken=fake._taken))
                 else:
                     self.reply(200 if fake.ready else 400, "")
 
             def do_POST(self) -> None:
+                fake._taken += 1
                 fake.requests.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
                 if fake.answer is None:
                     fake._over.wait(5)
@@ -98,17 +109,66 @@ def test_it_asks_for_the_transcript_of_some_silence(triton: Triton) -> None:
     assert asked["parameters"] == {"timeout": 3_000_000}
 
 
-@pytest.mark.parametrize("answer", [FULL, EXPIRED, None], ids=["full", "expired", "silent"])
+BUSY = pytest.mark.parametrize("answer", [FULL, EXPIRED, REFUSED, None], ids=["full", "expired", "refused", "silent"])
+
+
+@BUSY
 def test_a_server_that_gets_other_work_done_is_alive(triton: Triton, answer: tuple[int, str] | None) -> None:
     triton.answer, triton.progress = answer, 1
     PROBE.infer(triton.probed, -0.5 if answer is None else 3)
 
 
-@pytest.mark.parametrize("answer", [FULL, EXPIRED, None], ids=["full", "expired", "silent"])
-def test_a_server_in_which_nothing_moves_is_dead(triton: Triton, answer: tuple[int, str] | None) -> None:
+@BUSY
+def test_a_server_in_which_nothing_moves_is_dead_though_it_takes_requests(
+    triton: Triton, answer: tuple[int, str] | None
+) -> None:
     triton.answer = answer
+    started = time.monotonic()
     with pytest.raises(PROBE.ProbeError, match="nothing else gets done"):
-        PROBE.infer(triton.probed, -0.5 if answer is None else 3)
+        PROBE.infer(triton.probed, -0.5)
+    assert 0.4 < time.monotonic() - started < 3
+
+
+def test_after_a_refusal_it_waits_for_a_batch_to_end(triton: Triton) -> None:
+    triton.answer = FULL
+    batch = threading.Timer(0.7, setattr, (triton, "progress", 1))
+    batch.start()
+    PROBE.infer(triton.probed, 3)
+    batch.join()
+
+
+# what a caller is told that passes only when the server is mended, or when it has ended
+NOT_BUSY = (
+    "the server is stopping: try again later",
+    "the server is stopping: try again on another one",
+    "engine 7 is not loaded: load it beside asr, as `shrota serve` does",
+    "the process of engine 7 has ended, 7",
+)
+
+
+def refusals() -> set[str]:
+    """What the Python models say with UNAVAILABLE, with 7 in the place of whatever is put in."""
+    found = set()
+    for path in (ROOT / "model_repository").rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        constants = {
+            target.id: each.value
+            for each in tree.body if isinstance(each, ast.Assign)
+            for target in each.targets if isinstance(target, ast.Name)
+        }  # fmt: skip
+        for call in ast.walk(tree):
+            if isinstance(call, ast.Call) and ast.unparse(call.func) == "UnavailableError":
+                (text,) = call.args
+                text = constants[text.id] if isinstance(text, ast.Name) else text
+                parts = text.values if isinstance(text, ast.JoinedStr) else [text]
+                found.add("".join(str(part.value) if isinstance(part, ast.Constant) else "7" for part in parts))
+    return found
+
+
+def test_every_refusal_of_the_python_models_is_known_as_busy_or_not() -> None:
+    said = refusals()
+    assert len(said) >= 8
+    assert {text for text in said if not PROBE.BUSY.search(text)} == set(NOT_BUSY)
 
 
 def test_a_server_whose_model_has_died_is_dead_whatever_else_it_does(triton: Triton) -> None:

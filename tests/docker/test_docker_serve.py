@@ -1,14 +1,21 @@
 """What the server image makes of its environment: tritonserver's flags."""
 
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from shrota_testing import scripts
+from shrota_testing.repository import ROOT
 
 SERVE: Any = scripts.load(scripts.SERVE)
 KEY = "0123456789abcdef"
+TLS = ROOT / "tests/client/tls"
+PAIR = {"SHROTA_GRPC_CERT": str(TLS / "server.pem"), "SHROTA_GRPC_KEY": str(TLS / "server.key")}
 
 
 def flags(**settings: str) -> list[str]:
@@ -81,11 +88,13 @@ def test_the_doors_are_those_of_shrota_serve() -> None:
     ]
 
 
-def test_grpc_is_encrypted_and_asks_for_certificates(tmp_path: Path) -> None:
-    names = {"SHROTA_GRPC_CERT": "c", "SHROTA_GRPC_KEY": "k", "SHROTA_GRPC_CLIENT_CA": "a"}
-    paths = {name: str(tmp_path / file) for name, file in names.items()}
-    for path in paths.values():
-        Path(path).touch()
+def test_grpc_is_encrypted_and_asks_for_certificates() -> None:
+    names = {
+        "SHROTA_GRPC_CERT": "server.pem",
+        "SHROTA_GRPC_KEY": "server.key",
+        "SHROTA_GRPC_CLIENT_CA": "authority.pem",
+    }
+    paths = {name: str(TLS / file) for name, file in names.items()}
     mutual = [flag for flag in flags(**paths) if flag.startswith(("--grpc-use", "--grpc-server", "--grpc-root"))]
     assert mutual == [
         "--grpc-use-ssl-mutual=true",
@@ -113,6 +122,100 @@ def test_traces_go_to_a_collector() -> None:
     ]
 
 
+@pytest.mark.parametrize("url", ["http://otel:4318", "http://otel:4318/"])
+def test_a_collector_without_a_path_is_given_otlp_s_as_shrota_serve_does(url: str) -> None:
+    assert "--trace-config=opentelemetry,url=http://otel:4318/v1/traces" in flags(SHROTA_TRACE_URL=url)
+    tracing = pytest.importorskip("shrota_server.tracing").Tracing(url)
+    assert "opentelemetry,url=http://otel:4318/v1/traces" in tracing.options()
+
+
+def test_behind_a_proxy_only_the_metrics_are_reached_from_outside() -> None:
+    assert [flag for flag in flags() if "-address=" in flag] == [
+        "--http-address=0.0.0.0",
+        "--grpc-address=0.0.0.0",
+        "--metrics-address=0.0.0.0",
+    ]
+    assert [
+        flag for flag in flags(SHROTA_HTTP_HOST="127.0.0.1", SHROTA_GRPC_HOST="127.0.0.1") if "-address=" in flag
+    ] == [
+        "--http-address=127.0.0.1",
+        "--grpc-address=127.0.0.1",
+        "--metrics-address=0.0.0.0",
+    ]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[[], tuple[subprocess.Popen[str], Path]]]:
+    """Starts the program with a tritonserver that makes one region and waits; process and region."""
+    fake = tmp_path / "tritonserver"
+    prefix = "--backend-config=python,shm-region-prefix-name="
+    fake.write_text(
+        f'#!/bin/sh\nfor word; do case "$word" in {prefix}*) region="/dev/shm/${{word#{prefix}}}of-a-test" ;; esac\n'
+        "done\n"
+        'touch "$region"; echo "$region"; exec sleep 60\n',
+        encoding="utf-8",
+    )
+    fake.chmod(0o755)
+    started: list[subprocess.Popen[str]] = []
+    regions = []
+
+    def start() -> tuple[subprocess.Popen[str], Path]:
+        environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+        process = subprocess.Popen([sys.executable, scripts.SERVE], env=environment, stdout=subprocess.PIPE, text=True)
+        started.append(process)
+        assert process.stdout is not None
+        regions.append(Path(process.stdout.readline().strip()))
+        return process, regions[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+    for region in regions:
+        region.unlink(missing_ok=True)
+        lock_of(region).unlink(missing_ok=True)
+
+
+def lock_of(region: Path) -> Path:
+    """The file that is locked while one of a region's processes lives."""
+    return region.with_name(region.name.removesuffix("of-a-test") + "lock")
+
+
+def test_what_a_killed_server_left_in_shared_memory_is_removed_by_the_next(
+    start: Callable[[], tuple[subprocess.Popen[str], Path]],
+) -> None:
+    first, left = start()
+    living, kept = start()
+    assert left.exists(), "it lives"
+    foreign = left.with_name("shrota_of_nobody")
+    foreign.touch()
+    first.kill()
+    first.wait()
+    assert (left.exists(), lock_of(left).exists()) == (True, True)
+    _, new = start()
+    assert (left.exists(), lock_of(left).exists()) == (False, False)
+    assert living.poll() is None
+    assert kept.exists()
+    assert new.exists()
+    assert foreign.exists()
+    foreign.unlink()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file away")
+def test_what_another_user_left_stays(start: Callable[[], tuple[subprocess.Popen[str], Path]]) -> None:
+    first, left = start()
+    first.kill()
+    first.wait()
+    os.chown(lock_of(left), 12345, 12345)
+    start()
+    assert left.exists()
+
+
+def test_regions_are_named_as_those_of_shrota_serve() -> None:
+    instance = pytest.importorskip("shrota_server.instance")
+    assert (SERVE.REGION_PREFIX, SERVE.LOCK_SUFFIX) == (instance.FOLDER_PREFIX, instance.LOCK_SUFFIX)
+
+
 def test_what_follows_the_command_goes_to_triton() -> None:
     assert SERVE.command({}, ["--log-verbose=1"])[-1] == "--log-verbose=1"
 
@@ -126,6 +229,9 @@ def test_what_follows_the_command_goes_to_triton() -> None:
         ({"SHROTA_GRPC_CERT": "/c"}, "set both, or neither"),
         ({"SHROTA_GRPC_CLIENT_CA": "/c"}, "set both, or neither"),
         ({"SHROTA_GRPC_CERT": "/nowhere", "SHROTA_GRPC_KEY": "/nowhere"}, "cannot read /nowhere: No such file"),
+        ({**PAIR, "SHROTA_GRPC_KEY": str(TLS / "client.key")}, r"client\.key \(key values mismatch\)"),
+        ({**PAIR, "SHROTA_GRPC_CERT": "/dev/null"}, "both as PEM"),
+        ({**PAIR, "SHROTA_GRPC_CLIENT_CA": str(TLS / "server.key")}, "holds no certificate of an authority"),
         ({"SHROTA_ADMIN_KEY_FILE": "/dev/null"}, "16 to 256 letters"),
         ({"SHROTA_TRACE_URL": "otel:4318"}, "no address of a collector"),
     ],

@@ -1,5 +1,6 @@
 """The server image without a container: its files, started by its own command with the embedded tritonserver."""
 
+import contextlib
 import re
 import shutil
 import subprocess
@@ -15,7 +16,9 @@ import pytest
 
 from shrota_client import Client, Decoding, Timeouts
 from shrota_client.address import Address
+from shrota_client.configuration import read_configuration, write_configuration
 from shrota_client.errors import ServerUnavailableError
+from shrota_client.settings import Retry
 from shrota_client.transports.grpc_common import channel_options
 from shrota_server.installation import find_installation
 from shrota_testing import scripts
@@ -25,7 +28,7 @@ from shrota_testing.dockerfile import Dockerfile
 from shrota_testing.engines import write_tiny_engine
 from shrota_testing.repository import ROOT, TOKENS, set_instances
 from shrota_testing.scripts import load
-from shrota_testing.triton import call_http, is_at_work, statistics, stub_pid, wait_until
+from shrota_testing.triton import call_http, halted, is_at_work, statistics, stub_pid, wait_until
 from shrota_testing.utterances import expected_text, noise
 
 pytestmark = pytest.mark.triton
@@ -123,6 +126,44 @@ def test_a_dead_python_model_is_found_though_triton_says_that_it_is_ready(image:
         assert server.control.is_ready(["asr", "acoustic", "acoustic_onnx"])
 
 
+def test_an_engine_that_stands_still_is_found(image: Image) -> None:
+    """Triton notices: a process that is stopped answers it no more."""
+    with Container(*image) as server:
+        assert probe(server, "live", "--timeout=3").returncode == 0
+        with halted(server.process.pid, "acoustic_onnx"):
+            done = probe(server, "live", "--timeout=3")
+        assert done.returncode == 1
+        assert re.match("shrota: (the server does not transcribe|no answer within 3 s)", done.stderr)
+
+
+HANGING_MODEL = """
+import pathlib, time
+
+class TritonPythonModel:
+    def execute(self, requests):
+        while not pathlib.Path(__file__).with_name("released").exists():
+            time.sleep(0.05)
+        raise RuntimeError("it hung")
+"""
+
+
+def test_an_engine_that_hangs_is_found_though_requests_are_taken(image: Image, tmp_path: Path) -> None:
+    """Its process is well, so Triton notices nothing; and `acoustic` takes every request with success."""
+    root = shutil.copytree(image[0], tmp_path / "image")
+    engine = root / "models/acoustic_onnx"
+    config: Any = read_configuration(engine / "config.pbtxt")
+    config.backend, config.default_model_filename = "python", "model.py"
+    del config.model_warmup[:]
+    (engine / "config.pbtxt").write_text(write_configuration(config), encoding="utf-8")
+    (engine / "1/model.py").write_text(HANGING_MODEL, encoding="utf-8")
+    with Container(root, image[1]) as server:
+        before = served(server, "acoustic")
+        done = probe(server, "live", "--timeout=1")
+        assert (done.returncode, done.stderr) == (1, "shrota: no answer within 1 s, and nothing else gets done\n")
+        assert served(server, "acoustic") == before + 1
+        (engine / "1/released").touch()
+
+
 @pytest.fixture(scope="module")
 def slow_image(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Image:
     """The image with an engine that takes seconds for minutes of audio, and one decoder."""
@@ -130,6 +171,37 @@ def slow_image(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Image:
     write_tiny_engine(root / "models/acoustic_onnx/1/model.onnx", len(TOKENS), ballast=16384)
     set_instances(root / "models/ctc_decoder/config.pbtxt", 1)
     return root, image[1]
+
+
+def test_a_server_that_refuses_the_probe_under_load_is_well(slow_image: Image) -> None:
+    with Container(*slow_image) as server, ThreadPoolExecutor(12) as pool:
+        stop = threading.Event()
+
+        def load(seed: int) -> None:
+            with Client(server.grpc_url, retry=Retry(attempts=1)) as client:
+                while not stop.is_set():
+                    with contextlib.suppress(ServerUnavailableError):
+                        client.transcribe(noise(100, seed))
+
+        callers = [pool.submit(load, seed) for seed in range(12)]
+        body = {
+            "inputs": [{"name": "AUDIO", "datatype": "FP32", "shape": [1, 1600], "data": [0.0] * 1600}],
+            "parameters": {"timeout": 500_000},
+        }
+
+        def refusal() -> str:
+            return str(call_http(server.http_url, "/v2/models/asr/infer", body)[1].get("error"))
+
+        try:
+            assert wait_until(lambda: "more work than can be done in time" in refusal(), 30)
+            for what in ("live", "ready"):
+                done = probe(server, what, "--timeout=0.5")
+                assert (done.returncode, done.stderr) == (0, "")
+            assert "more work than can be done in time" in refusal(), "it was refused all the time"
+        finally:
+            stop.set()
+        for caller in callers:
+            caller.result(120)
 
 
 def test_who_is_before_the_last_step_when_triton_is_told_to_end_is_refused(slow_image: Image) -> None:
@@ -174,7 +246,7 @@ def probed(server: Container) -> Any:
 
 def is_busy(server: Container) -> bool:
     """Whether `acoustic` has audio that is still to be run."""
-    return bool(probed(server).counts(("shrota_pending_seconds",)))
+    return bool(probed(server).counts(re.compile("shrota_pending_seconds")))
 
 
 def test_no_request_is_lost_when_a_server_is_replaced(image: Image, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,7 +79,7 @@ def test_the_table_of_limits_is_what_the_files_say() -> None:
             number = int(shipped.split()[0])
             scale = 10**6 if setting.endswith("microseconds") else 1
             assert found[setting] == {number * scale}, setting
-    assert len(found) == 11
+    assert len(found) == 12
 
 
 def limit_files(where: str, names: list[str]) -> list[Path]:
@@ -95,6 +95,6 @@ def values(text: str, setting: str) -> set[int]:
     patterns = [
         rf'key: "{setting}" value \{{ string_value: "(\d+)"',
         rf"(?m)^\s*{setting}: (\d+)$",
-        rf"(?m)^\s*{setting} (?:shrota_callers )?(\d+)[ms]?;",
+        rf"(?m)^\s*(?:limit_conn )?{setting} (\d+)[ms]?;",
     ]
     return {int(number) for pattern in patterns for number in re.findall(pattern, text)}

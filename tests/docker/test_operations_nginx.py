@@ -212,17 +212,19 @@ def test_bodies_are_handed_on_whole_without_the_key_and_within_the_limit_that_is
     assert KEY_NAME not in headers
 
 
-def test_who_sends_too_much_at_a_time_is_told_so(backend: Backend, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("one", "everybody"), [(1, 256), (64, 1)], ids=["of one address", "of all together"])
+def test_who_sends_too_much_at_a_time_is_told_so(backend: Backend, tmp_path: Path, one: int, everybody: int) -> None:
     here = f"127.0.0.1:{backend.server_port}"
     backend.may_answer.clear()
-    with nginx(tmp_path, here, here, connections=1) as address, ThreadPoolExecutor(1) as pool:
+    limits = nginx(tmp_path, here, here, connections=one, all_connections=everybody)
+    with limits as address, ThreadPoolExecutor(1) as pool:
         first = pool.submit(call, address, "POST", "/v2/models/asr/infer", b"abc")
         assert wait_until(lambda: bool(backend.seen), 10)
         second = call(address, "POST", "/v2/models/asr/infer", b"abc")
         backend.may_answer.set()
         assert first.result(timeout=20) == (200, {})
         assert call(address, "POST", "/v2/models/asr/infer", b"abc") == (200, {})
-    assert second == (503, {"error": "too many requests at a time from this address: send fewer at once"})
+    assert second == (503, {"error": "too many requests at a time: send fewer at once, or try again later"})
 
 
 def test_a_server_that_is_gone_is_told_to_the_client(tmp_path: Path) -> None:

@@ -103,6 +103,7 @@ class Container:
             "PATH": path,
             "SHROTA_REPOSITORY": str(self.image / "models"),
             "SHROTA_HTTP_HOST": self.host,
+            "SHROTA_GRPC_HOST": self.host,
         }
         command = [
             sys.executable,
@@ -112,7 +113,6 @@ class Container:
             f"--http-port={self.ports.http}",
             f"--grpc-port={self.ports.grpc}",
             f"--metrics-port={self.ports.metrics}",
-            f"--grpc-address={self.host}",
             f"--metrics-address={self.host}",
             *self._arguments,
         ]

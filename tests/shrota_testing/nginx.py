@@ -58,6 +58,7 @@ def nginx(
     mutual: bool = False,
     body: str = "128m",
     connections: int = 64,
+    all_connections: int = 256,
 ) -> Iterator[str]:
     """A running nginx before a server; gives its host and port.
 
@@ -68,6 +69,7 @@ def nginx(
         mutual: asks callers for a certificate.
         body: the largest body, instead of the configuration's.
         connections: requests at a time from one address, likewise.
+        all_connections: requests at a time from all addresses, likewise.
     """
     port = free_port()
     changes = {
@@ -78,6 +80,7 @@ def nginx(
         "/etc/nginx/shrota.d": str(folder / "shrota.d"),
         "client_max_body_size 128m;": f"client_max_body_size {body};",
         "limit_conn shrota_callers 64;": f"limit_conn shrota_callers {connections};",
+        "limit_conn shrota_everybody 256;": f"limit_conn shrota_everybody {all_connections};",
     }
     (folder / "shrota.d").mkdir()
     (folder / "shrota.conf").write_text(adapted((FOLDER / "shrota.conf").read_text(), changes))

@@ -41,6 +41,11 @@ capabilities: {drop: [ALL]}
 {{- if and (eq $model.from "url") (not $model.url) }}{{ fail "model.from is url: give model.url, such as s3://bucket/models" }}{{ end }}
 {{- if and (contains "acoustic_trt" .Values.engines) (not .Values.gpus) }}{{ fail "engines has acoustic_trt, and gpus is 0: a plan runs on a GPU only" }}{{ end }}
 {{- if and .Values.tls.grpcMutual (not .Values.tls.grpcSecret) }}{{ fail "tls.grpcMutual needs tls.grpcSecret" }}{{ end }}
+{{- if ne $model.from "prepare" }}
+{{- if $model.settings }}{{ fail (printf "model.settings changes what `prepare` lays out, and model.from is %s: make the settings in that repository, and set model.settings to nothing" $model.from) }}{{ end }}
+{{- if not .Values.sharedMemory }}{{ fail (printf "model.from is %s: set sharedMemory for that repository's own limits, max_audio_seconds x 64 kB x (16 + the smaller of max_queue_size and 64), and resources.server by it" $model.from) }}{{ end }}
+{{- end }}
+{{- if and .Values.tls.proxyMutual (not .Values.tls.proxy) }}{{ fail "tls.proxyMutual needs tls.proxy: nobody would ask for certificates" }}{{ end }}
 {{- if and .Values.tls.proxy (not .Values.tls.proxySecret) }}{{ fail "tls.proxy needs tls.proxySecret" }}{{ end }}
 {{- if and .Values.tls.proxy .Values.tls.grpcSecret }}{{ fail "tls.proxy speaks to a Triton whose gRPC is not encrypted: set it, or tls.grpcSecret" }}{{ end }}
 {{- end }}

@@ -37,6 +37,14 @@ def report(folder: Path) -> dict[str, Any]:
     return found
 
 
+def free_port() -> int:
+    """One that nobody listens at."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+    return port
+
+
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_steps_have_their_counts_and_transcripts(
     server: TritonServer, speech: Path, environment: dict[str, str], tmp_path: Path, processes: str
@@ -122,12 +130,31 @@ def test_locust_leads_by_its_own_options(
     assert "5-10 s" in ended.stderr
 
 
+def test_a_master_and_a_worker_of_their_own_measure_together(
+    server: TritonServer, speech: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    port = free_port()
+    settings = ["--grpc", server.grpc_url, "--speech", str(speech), "--lengths", "whole"]
+    worker = [*LOCUST, "--worker", "--master-port", str(port), *settings]
+    master = [*LOCUST, "--master", "--master-bind-port", str(port), "--expect-workers", "1", "--headless"]
+    master += ["--only-summary", "-u", "20", "-r", "20", "-t", "4s", "--rate-per-user", "0.5", "OpenGrpc"]
+    with subprocess.Popen(worker, env=environment, cwd=tmp_path, stderr=subprocess.DEVNULL) as other:
+        try:
+            ended = run([*master, *settings, "--output", "page"], environment, cwd=tmp_path)
+            assert other.wait(20) == 0
+        finally:
+            other.kill()
+    assert ended.returncode == 0, ended.stderr
+    (step,) = report(tmp_path / "page")["steps"]
+    assert step["answered"] == step["requests"] > 20  # 10 a second for 4 s
+    assert step["senders"] == 1  # the worker: a master sends nothing
+    assert step["transcripts"]["different"] == 0
+
+
 def test_the_web_page_of_locust_starts_and_stops_a_test(
     server: TritonServer, speech: Path, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
+    port = free_port()
     command = [*LOCUST, "--web-host", "127.0.0.1", "--web-port", str(port), "--grpc", server.grpc_url]
     command += ["--speech", str(speech), "--lengths", "whole", "--output", "page"]
     url = f"http://127.0.0.1:{port}"
@@ -245,9 +272,7 @@ def test_a_worker_that_is_killed_spoils_only_its_own_step(
     stages = json.dumps([{"load": 20, "settle_s": 0, "measure_s": 6}, {"load": 20, "settle_s": 1, "measure_s": 3}])
     command = [*LOCUST, "--headless", "--only-summary", "--skip-log-setup", "--processes", "2", "--shape", "stages"]
     command += ["--stages", stages, "--grpc", server.grpc_url, "--speech", str(speech), "--lengths", "whole"]
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = str(listener.getsockname()[1])
+    port = str(free_port())
     command += ["--master-port", port, "--master-bind-port", port, "--output", "page", "--request-timeout", "20"]
     with subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None

@@ -1,0 +1,149 @@
+"""The engine's parts: feature extractor, position embedding, encoder layer. Weights are laid out once, when loaded."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from shrota_torch.kernels import FIRST_TAPS, add_norm, attention, first_convolution, gelu, norm_gelu
+from torch import Tensor, nn
+from torch.nn import functional
+
+POSITION_BLOCK = 16
+"""Frames that one product of the position embedding computes: of more the weights grow, of fewer the gathered input."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights of one part of the engine, and where they go.
+
+    Attributes:
+        tensors: all, by name.
+        prefix: of the part's names.
+        device: to run on.
+        dtype: of matrix products.
+        epsilon: of LayerNorms.
+    """
+
+    tensors: Mapping[str, Tensor]
+    prefix: str
+    device: torch.device
+    dtype: torch.dtype
+    epsilon: float
+
+    def part(self, name: str) -> "Weights":
+        """Of a part of this part."""
+        return Weights(self.tensors, f"{self.prefix}{name}.", self.device, self.dtype, self.epsilon)
+
+    def raw(self, name: str) -> Tensor:
+        """As they are in the file: float32, on the processor."""
+        return self.tensors[self.prefix + name]
+
+    def low(self, name: str) -> Tensor:
+        """For a matrix product."""
+        return self.raw(name).to(self.device, self.dtype).contiguous()
+
+    def norm(self, name: str) -> nn.LayerNorm:
+        """A LayerNorm, in float32."""
+        weight = self.raw(f"{name}.weight")
+        norm = nn.LayerNorm(weight.shape[0], eps=self.epsilon)
+        with torch.no_grad():
+            norm.weight.copy_(weight)
+            norm.bias.copy_(self.raw(f"{name}.bias"))
+        return norm.to(self.device).requires_grad_(requires_grad=False)
+
+
+class Extractor:
+    """The convolutions as matrix products over channels-last rows, on views: nothing is copied or transposed.
+
+    With the rows [B * L, C] of one layer seen as [B * L / S, S * C], a frame's taps are a block of its own and, where
+    the kernel is longer than the stride, the beginning of the next: a view whose rows are S * C apart.
+    """
+
+    def __init__(self, weights: Weights, kernels: tuple[int, ...], strides: tuple[int, ...]) -> None:
+        self.kernels, self.strides = kernels, strides
+        parts = [weights.part(str(index)) for index in range(len(kernels))]
+        self.taps = [part.low("weight") for part in parts]  # [kernel * C, channels]
+        self.taps[0] = functional.pad(self.taps[0], (0, 0, 0, FIRST_TAPS - kernels[0])).contiguous()
+        self.biases = [part.low("bias") for part in parts]
+        self.norms = [part.norm("norm") for part in parts]
+
+    def __call__(self, audio: Tensor) -> Tensor:
+        """Audio [B, T], contiguous, T a multiple of all strides -> [B, T / strides, C].
+
+        The last frame of a row sees the next row: it is none of its frames.
+        """
+        rows = audio.shape[0]
+        kernel, stride = self.kernels[0], self.strides[0]
+        x = first_convolution(audio, self.taps[0], self.biases[0], stride, kernel, self.norms[0])
+        layers = zip(self.kernels[1:], self.strides[1:], self.taps[1:], self.biases[1:], self.norms[1:], strict=True)
+        for kernel, stride, taps, bias, norm in layers:
+            width = x.shape[1]
+            blocks = x.view(-1, stride * width)
+            y = torch.addmm(bias, blocks[:, : min(kernel, stride) * width], taps[: min(kernel, stride) * width])
+            if kernel > stride:
+                y[:-1].addmm_(blocks[1:, : (kernel - stride) * width], taps[stride * width :])
+            x = norm_gelu(y, norm)
+        return x.view(rows, -1, x.shape[1])
+
+
+class Position:
+    """The grouped convolution over frames, a block of frames a product of each group.
+
+    Its weights are those of the convolution, shifted by a frame for each frame of the block, with zeros around them.
+    """
+
+    def __init__(self, weights: Weights) -> None:
+        raw = weights.raw("weight")  # [G, taps, in, out]
+        self.groups, taps, width, out = raw.shape
+        self.left = taps // 2
+        self.blocks = -(-(POSITION_BLOCK + taps - 1) // POSITION_BLOCK)
+        shifted = torch.zeros(self.groups, self.blocks * POSITION_BLOCK, width, POSITION_BLOCK, out)
+        for frame in range(POSITION_BLOCK):
+            shifted[:, frame : frame + taps, :, frame] = raw
+        flat = shifted.reshape(self.groups, self.blocks * POSITION_BLOCK * width, POSITION_BLOCK * out)
+        self.weight = flat.to(weights.device, weights.dtype)
+        self.bias = weights.low("bias")
+        self.width = width
+
+    def __call__(self, hidden: Tensor) -> Tensor:
+        """Hidden [B, F, H], zero where there is no frame -> [B, F, H]."""
+        rows, frames, size = hidden.shape
+        count = -(-frames // POSITION_BLOCK)
+        total = (count + self.blocks - 1) * POSITION_BLOCK
+        padded = functional.pad(hidden, (0, 0, self.left, total - frames - self.left))
+        shape = (self.groups, rows, count, self.blocks * POSITION_BLOCK, self.width)
+        steps = (self.width, total * size, POSITION_BLOCK * size, size, 1)
+        seen = padded.contiguous().as_strided(shape, steps).reshape(self.groups, rows * count, -1)
+        found = torch.bmm(seen, self.weight).view(self.groups, rows, count, POSITION_BLOCK, self.width)
+        found = found.permute(1, 2, 3, 0, 4).reshape(rows, count * POSITION_BLOCK, size)[:, :frames]
+        return gelu((found + self.bias).contiguous())
+
+
+class Layer:
+    """A layer of the encoder that normalises first; rows one behind the other, residual stream in float32."""
+
+    def __init__(self, weights: Weights, heads: int) -> None:
+        self.heads, self.dtype = heads, weights.dtype
+        self.products = {
+            name: (weights.low(f"{name}.bias"), weights.low(f"{name}.weight")) for name in ("qkv", "out", "up", "down")
+        }
+        self.norm_attention, self.norm_feed = weights.norm("norm1"), weights.norm("norm2")
+
+    def _product(self, name: str, x: Tensor) -> Tensor:
+        bias, weight = self.products[name]
+        return torch.addmm(bias, x, weight)
+
+    def __call__(self, residual: Tensor, added: Tensor | None, starts: Tensor, longest: int) -> Tensor:
+        """Residual [N, H] float32, which is changed, and what is still to be added to it -> what is to be added next.
+
+        Args:
+            residual: the stream.
+            added: [N, H]; None for nothing.
+            starts: see :func:`~shrota_torch.kernels.attention`.
+            longest: likewise.
+        """
+        hidden = add_norm(residual, added, self.norm_attention, self.dtype)
+        query, key, value = self._product("qkv", hidden).view(hidden.shape[0], 3, self.heads, -1).unbind(1)
+        found = attention(query, key, value, starts, longest).reshape(hidden.shape)
+        hidden = add_norm(residual, self._product("out", found), self.norm_feed, self.dtype)
+        return self._product("down", gelu(self._product("up", hidden)))

@@ -15,7 +15,7 @@ REPOSITORY := model_repository
 CHECKPOINT := models/hindi-small
 EXPORTED := $(REPOSITORY)/acoustic_onnx/1/manifest.json
 PINS := constraints.txt client/pyproject.toml export/pyproject.toml server/pyproject.toml loadtest/pyproject.toml
-TYPED := client/src export/src server/src loadtest/src tests scripts benchmarks docker model_repository/acoustic/1/shrota_acoustic \
+TYPED := client/src export/src server/src loadtest/src tests scripts benchmarks docker model_repository/acoustic/1/shrota_acoustic model_repository/acoustic_torch/1/shrota_torch \
 	model_repository/ctc_decoder/1/shrota_decoder training/shrota_training
 
 .PHONY: help demo serve test lint format bench quality report sweep loadtest soak overload export clean

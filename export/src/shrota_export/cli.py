@@ -184,6 +184,39 @@ def export_tensorrt_command(
             click.echo("the graph that it was built from was, and passed (plan.json has the numbers)", err=True)
 
 
+@export.command("torch")
+@click.argument("checkpoint")
+@click.option("--precision", type=click.Choice(["fp16", "bf16"]), default="fp16", show_default=True)
+@click.option(
+    "--repository", type=PATH, default=Path("model_repository"), show_default=True, help="Where Triton serves from."
+)
+@click.option(
+    "--manifest",
+    type=PATH,
+    default=Path("samples/manifest.jsonl"),
+    show_default=True,
+    help='Speech to compare on: JSON lines, each {"audio": FILE, "text": WHAT IS SAID}.',
+)
+@click.option("--threshold", "thresholds", multiple=True, metavar="NAME=VALUE", help="Another threshold of the gate.")
+def export_torch_command(
+    *, checkpoint: str, precision: str, repository: Path, manifest: Path, thresholds: tuple[str, ...]
+) -> None:
+    """Puts CHECKPOINT into the repository as acoustic_torch, the engine in PyTorch for GPUs.
+
+    The checkpoint must have been exported by `shrota export onnx` before, which writes what the other models need. On
+    the GPU here the engine is compared with the checkpoint in float32; only one that the gate passes is installed.
+    wav2vec 2.0 models that normalise first, as IndicWav2Vec, have this engine.
+    """
+    from shrota_export.checkpoint import find_checkpoint  # noqa: PLC0415
+    from shrota_export.packed.export_torch import Order, export_torch  # noqa: PLC0415 - PyTorch takes seconds
+    from shrota_export.precision.kinds import Precision  # noqa: PLC0415
+
+    found = find_checkpoint(checkpoint)
+    report = export_torch(found, repository, Order(Precision(precision), manifest, thresholds))
+    click.echo("\n".join(report.lines()))
+    click.echo(f"installed: {repository / 'acoustic_torch'} ({precision})", err=True)
+
+
 @export.command("random")
 @click.option("--like", type=click.Choice(["indicwav2vec-hindi"]), required=True, help="The published architecture.")
 @click.option("--output", type=PATH, required=True, help="Folder to make.")

@@ -14,6 +14,10 @@ LM_BINARY = LM_WORDS.with_name("lm.binary")
 LANGUAGE_MODELS = (LM_ARPA, LM_BINARY, *(LM_WORDS.with_name(name) for name in ("lm.arpa.gz", "lm.bin", "lm.klm")))
 """All that the decoder takes for a language model."""
 
+TORCH_ENGINE = Path("acoustic_torch/1/engine.json")
+TORCH_WEIGHTS = TORCH_ENGINE.with_name("engine.safetensors")
+TORCH_DESCRIPTION = TORCH_ENGINE.with_name("manifest.json")
+
 PLAN = Path("acoustic_trt/1/model.plan")
 PLAN_DESCRIPTION = PLAN.with_name("plan.json")
 PLAN_CONFIGURATION = Path("acoustic_trt/config.pbtxt")

@@ -8,6 +8,7 @@
         ├── RepositoryError   (FileNotFoundError)   the model repository, a model or its engine is missing
         ├── PlanError                               the TensorRT plan was built for another machine, or is missing
         ├── AccessError       (ValueError)          a file of TLS, or the key of administration, cannot be used
+        ├── EngineError                             the engine in PyTorch was made of another checkpoint, or is missing
         ├── PortInUseError    (OSError)             somebody else listens on a port that was asked for
         ├── StartError                              Triton ended, or was not ready in time
         └── StoppedError                            Triton ended by itself while it was serving
@@ -34,6 +35,10 @@ class PlanError(ServerError):
 
 class AccessError(ServerError, ValueError):
     """A file of TLS, or the key that opens administration, cannot be used."""
+
+
+class EngineError(ServerError):
+    """The engine in PyTorch was made of another checkpoint than what is served with it, or is missing."""
 
 
 class PortInUseError(ServerError, OSError):

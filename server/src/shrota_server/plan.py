@@ -112,7 +112,7 @@ def find_difference(description: Description, machine: Machine) -> str | None:
 
 def find_change(description: Description, repository: Path) -> str | None:
     """What has changed in a repository since the plan was built, so that it would give or refuse the wrong; or None."""
-    exported = _exported_checkpoint(repository)
+    exported = exported_checkpoint(repository)
     if description.checkpoint is not None and exported is not None and description.checkpoint != exported:
         return "another checkpoint has been exported since"
     for name, value in read_batcher(repository).items():
@@ -140,7 +140,8 @@ def read_batcher(repository: Path) -> dict[str, float]:
     return limits
 
 
-def _exported_checkpoint(repository: Path) -> str | None:
+def exported_checkpoint(repository: Path) -> str | None:
+    """Hash of the checkpoint that the repository serves; None where nothing says it."""
     try:
         content = json.loads((repository / SPARE_ENGINE / "1" / "manifest.json").read_text(encoding="utf-8"))
         return str(content["checkpoint"]["sha256"])

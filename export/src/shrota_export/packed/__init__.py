@@ -1,1 +1,1 @@
-"""What the engine ``acoustic_torch`` runs: the weights of a checkpoint as one file, in the order in which it uses them."""
+"""What the engine ``acoustic_torch`` runs: the weights of a checkpoint in one file, laid out as it uses them."""

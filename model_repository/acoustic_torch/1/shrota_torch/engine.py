@@ -5,14 +5,20 @@ Nothing is computed for padding but in the feature extractor, whose frames see n
 
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
 from shrota_torch.graphs import Graphs
 from shrota_torch.kernels import add_norm
 from shrota_torch.parts import Extractor, Layer, Position, Weights
 from shrota_torch.plan import DTYPES, Architecture, read_engine
-from torch import Tensor
-from torch.nn import functional
 
+RATE = 16000
+WARM_UPS = ((1, 1.0), (1, 5.0), (1, 10.0), (1, 20.0), (8, 10.0), (32, 10.0), (32, 20.0))
+"""Rows, and seconds of each."""
 VARIANCE_EPSILON = 1e-7
 """What ``Wav2Vec2FeatureExtractor.zero_mean_unit_var_norm`` adds to the variance."""
 
@@ -64,6 +70,19 @@ class TorchEngine:
             packed = hidden.reshape(-1, hidden.shape[2]).index_select(0, place)
             log_probs.view(-1, vocabulary).index_copy_(0, place, self._graphs(packed, starts, total))
         return log_probs, frames.to(torch.int32).reshape(-1, 1)
+
+    def run(
+        self, audio: NDArray[np.float32], num_samples: NDArray[np.int32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+        """As calling it, from arrays to arrays."""
+        log_probs, num_frames = self(torch.from_numpy(audio), torch.from_numpy(num_samples))
+        return log_probs.cpu().numpy(), num_frames.numpy()
+
+    def warm_up(self) -> None:
+        """Compiles the kernels and makes the graphs of the commonest sizes."""
+        for rows, seconds in WARM_UPS if self.device.type == "cuda" else WARM_UPS[:1]:
+            samples = round(RATE * seconds)
+            self.run(np.zeros((rows, samples), np.float32), np.full((rows, 1), samples, np.int32))
 
     def _front(self, audio: Tensor, counts: Tensor, frames: Tensor) -> Tensor:
         """Audio [B, T] -> [B, F, H], of which only the rows' frames mean something."""

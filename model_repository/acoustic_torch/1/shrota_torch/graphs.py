@@ -22,7 +22,7 @@ Encode = Callable[[Tensor, Tensor, int], Tensor]
 
 
 def rounded(frames: int) -> int:
-    """The frames of the graph that runs so many: a sixteenth more at most, or 63, and never more than a row's."""
+    """The frames of the graph that runs so many: an eighth more at most, or 63, and never more than a row's."""
     step = 64
     while step * 16 < frames and step < LONGEST:
         step *= 2

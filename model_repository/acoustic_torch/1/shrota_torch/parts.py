@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from shrota_torch.kernels import FIRST_TAPS, add_norm, attention, first_convolution, gelu, norm_gelu
 from torch import Tensor, nn
 from torch.nn import functional
+
+from shrota_torch.kernels import FIRST_TAPS, add_norm, attention, first_convolution, gelu, norm_gelu
+from shrota_torch.plan import REMEDY, EngineFileError
 
 POSITION_BLOCK = 16
 """Frames that one product of the position embedding computes: of more the weights grow, of fewer the gathered input."""
@@ -35,8 +37,15 @@ class Weights:
         return Weights(self.tensors, f"{self.prefix}{name}.", self.device, self.dtype, self.epsilon)
 
     def raw(self, name: str) -> Tensor:
-        """As they are in the file: float32, on the processor."""
-        return self.tensors[self.prefix + name]
+        """As they are in the file: float32, on the processor.
+
+        Raises:
+            EngineFileError: they are not there.
+        """
+        try:
+            return self.tensors[self.prefix + name]
+        except KeyError:
+            raise EngineFileError(f"the engine lacks {self.prefix}{name}: {REMEDY}") from None
 
     def low(self, name: str) -> Tensor:
         """For a matrix product."""
@@ -74,7 +83,7 @@ class Extractor:
         """
         rows = audio.shape[0]
         kernel, stride = self.kernels[0], self.strides[0]
-        x = first_convolution(audio, self.taps[0], self.biases[0], stride, kernel, self.norms[0])
+        x = first_convolution(audio, self.taps[0], self.biases[0], self.norms[0], stride=stride, kernel=kernel)
         layers = zip(self.kernels[1:], self.strides[1:], self.taps[1:], self.biases[1:], self.norms[1:], strict=True)
         for kernel, stride, taps, bias, norm in layers:
             width = x.shape[1]

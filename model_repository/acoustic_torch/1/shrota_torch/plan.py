@@ -11,6 +11,7 @@ from torch import Tensor
 
 ARCHITECTURE, WEIGHTS = "engine.json", "engine.safetensors"
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
+REMEDY = "export again with `shrota export torch`"
 
 
 class EngineFileError(ValueError):
@@ -66,15 +67,15 @@ def read_engine(folder: Path) -> tuple[Architecture, dict[str, Tensor]]:
     Raises:
         EngineFileError: a file is missing or damaged.
     """
-    remedy = "export again with `shrota export torch`"
     try:
         fields = json.loads((folder / ARCHITECTURE).read_text(encoding="utf-8"))
         fields["kernels"], fields["strides"] = tuple(fields["kernels"]), tuple(fields["strides"])
         architecture = Architecture(**fields)
-        if architecture.precision not in DTYPES:
-            raise EngineFileError(f"{ARCHITECTURE} names the precision {architecture.precision!r}: {remedy}")
-        return architecture, load_file(folder / WEIGHTS)
+        tensors = load_file(folder / WEIGHTS)
     except FileNotFoundError as error:
-        raise EngineFileError(f"{error.filename or folder} is missing: {remedy}") from error
-    except (OSError, KeyError, TypeError, SafetensorError) as error:
-        raise EngineFileError(f"the engine in {folder} cannot be read ({error}): {remedy}") from error
+        raise EngineFileError(f"{error.filename or folder} is missing: {REMEDY}") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        raise EngineFileError(f"the engine in {folder} cannot be read ({error}): {REMEDY}") from error
+    if architecture.precision not in DTYPES:
+        raise EngineFileError(f"{ARCHITECTURE} names the precision {architecture.precision!r}: {REMEDY}")
+    return architecture, tensors

@@ -1,0 +1,84 @@
+"""``acoustic_torch``: AUDIO, NUM_SAMPLES -> LOG_PROBS, NUM_FRAMES (contract in ``config.pbtxt``), on a GPU."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import triton_python_backend_utils as pb_utils
+from numpy.typing import NDArray
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from shrota_torch.batch import Rows, RowsError, run_together
+
+
+class TritonPythonModel:
+    """Runs the requests of a batch together; one that is no good is refused and harms no other."""
+
+    def initialize(self, args: Mapping[str, str]) -> None:
+        """Loads the engine and runs it once, so that its kernels are compiled.
+
+        Raises:
+            TritonModelException: there is no GPU, no PyTorch or no engine; one line.
+        """
+        folder = Path(args["model_repository"]) / args["model_version"]
+        parameters = json.loads(args["model_config"]).get("parameters", {})
+        self._most_samples = round(16000 * float(parameters.get("run_seconds", {}).get("string_value", "640")))
+        is_gpu = args["model_instance_kind"] == "GPU"
+        try:
+            from shrota_torch.engine import TorchEngine  # noqa: PLC0415 - PyTorch may be missing
+            from shrota_torch.plan import EngineFileError  # noqa: PLC0415
+        except ImportError as error:
+            text = f"acoustic_torch needs PyTorch with CUDA and safetensors in Triton's Python ({error})"
+            raise pb_utils.TritonModelException(f"{text}: install them, or serve acoustic_onnx") from None
+        try:
+            device = f"cuda:{args['model_instance_device_id']}" if is_gpu else "cpu"
+            self._engine = TorchEngine(folder, device)
+            self._engine.warm_up()
+        except EngineFileError as error:
+            raise pb_utils.TritonModelException(str(error)) from None
+        except RuntimeError as error:  # CUDA's
+            text = " ".join(str(error).split())[:300]
+            raise pb_utils.TritonModelException(f"acoustic_torch cannot run on {device}: {text}") from None
+
+    def execute(self, requests: Sequence[Any]) -> list[Any]:
+        """Answers the requests of a batch, each with its outputs or its own error."""
+        responses: list[Any] = [None] * len(requests)
+        places, items = [], []
+        for place, request in enumerate(requests):
+            if request.is_cancelled():
+                responses[place] = failure("the request was cancelled", pb_utils.TritonError.CANCELLED)
+                continue
+            try:
+                items.append(Rows.of(array_of(request, "AUDIO"), array_of(request, "NUM_SAMPLES")))
+                places.append(place)
+            except RowsError as error:
+                responses[place] = failure(str(error), pb_utils.TritonError.INVALID_ARG)
+        for place, result in zip(places, run_together(items, self._engine.run, self._most_samples), strict=True):
+            responses[place] = response(result, requests[place].requested_output_names())
+        return responses
+
+    def finalize(self) -> None:
+        """Frees the engine."""
+        del self._engine
+
+
+def array_of(request: Any, name: str) -> NDArray[Any]:
+    """An input, in the processor's memory."""
+    array: NDArray[Any] = pb_utils.get_input_tensor_by_name(request, name).as_numpy()
+    return array
+
+
+def response(result: Mapping[str, NDArray[Any]] | Exception, wanted: Sequence[str]) -> Any:
+    """What was asked for, or the error."""
+    if isinstance(result, Exception):
+        pb_utils.Logger.log_error(f"acoustic_torch: {result!r}")
+        return failure(f"PyTorch: {' '.join(str(result).split())[:300]}", pb_utils.TritonError.INTERNAL)
+    return pb_utils.InferenceResponse([pb_utils.Tensor(name, result[name]) for name in wanted])
+
+
+def failure(message: str, code: int) -> Any:
+    """An error as a response."""
+    return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code))

@@ -33,7 +33,7 @@ def _normalized(x, mask, width, weight, bias, c, inside, epsilon):
 
 @triton.jit
 def norm_gelu(x, weight, bias, rows, width, epsilon, C: tl.constexpr, R: tl.constexpr):
-    """Turns x [rows, width] into GELU(LayerNorm(x)), in place; C columns, of which ``width`` count, R rows a program."""
+    """Turns x [rows, width] into GELU(LayerNorm(x)), in place; C columns, ``width`` of which count, R rows each."""
     r = tl.program_id(0).to(tl.int64) * R + tl.arange(0, R)
     c = tl.arange(0, C)
     inside = c < width

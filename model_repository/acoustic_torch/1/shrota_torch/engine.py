@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from shrota_torch.graphs import Graphs
-from shrota_torch.kernels import add_norm
+from shrota_torch.kernels import add_norm, device_kernels
 from shrota_torch.parts import Extractor, Layer, Position, Weights
-from shrota_torch.plan import DTYPES, Architecture, read_engine
+from shrota_torch.plan import DTYPES, Architecture, EngineFileError, read_engine
 
 RATE = 16000
 WARM_UPS = ((1, 1.0), (1, 5.0), (1, 10.0), (1, 20.0), (8, 10.0), (32, 10.0), (32, 20.0))
@@ -31,12 +31,16 @@ class TorchEngine:
         device: to run on.
 
     Raises:
-        EngineFileError: a file is missing or damaged.
+        EngineFileError: a file is missing or damaged, or the kernels cannot be compiled here.
     """
 
     def __init__(self, folder: Path, device: str) -> None:
         self.architecture, tensors = read_engine(folder)
         self.device = torch.device(device)
+        if self.device.type == "cuda" and device_kernels is None:
+            raise EngineFileError(
+                "PyTorch here lacks the package triton, which compiles the kernels: pip install triton"
+            )
         self.dtype = DTYPES[self.architecture.precision]
         weights = Weights(tensors, "", self.device, self.dtype, self.architecture.epsilon)
         self._extract = Extractor(weights.part("extractor"), self.architecture.kernels, self.architecture.strides)
@@ -49,7 +53,6 @@ class TorchEngine:
         self._head = weights.low("head.bias"), weights.low("head.weight")
         self._graphs = Graphs(self._encode, self.device)
 
-    @torch.inference_mode()
     def __call__(self, audio: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
         """AUDIO [B, T] float32 and NUM_SAMPLES [B, 1] int32, on the processor or the device, to the device.
 
@@ -57,19 +60,20 @@ class TorchEngine:
             LOG_PROBS [B, F, V] float32, natural log, zero behind a row's frames; NUM_FRAMES [B, 1] int32, on the
             processor.
         """
-        counts = num_samples.reshape(-1).cpu().clamp(0, audio.shape[1])
-        frames = frames_of(counts, self.architecture)
-        longest = max(0, (audio.shape[1] - self.architecture.receptive_field) // self.architecture.stride + 1)
-        starts = functional.pad(frames.cumsum(0), (1, 0)).to(torch.int32)
-        total = int(starts[-1])
-        vocabulary = self._head[0].shape[0]
-        log_probs = torch.zeros(audio.shape[0], longest, vocabulary, device=self.device)
-        if total:
-            place = _places(frames, longest).to(self.device, non_blocking=True)
-            hidden = self._front(audio.to(self.device, non_blocking=True), counts, frames)
-            packed = hidden.reshape(-1, hidden.shape[2]).index_select(0, place)
-            log_probs.view(-1, vocabulary).index_copy_(0, place, self._graphs(packed, starts, total))
-        return log_probs, frames.to(torch.int32).reshape(-1, 1)
+        with torch.inference_mode():
+            counts = num_samples.reshape(-1).cpu().clamp(0, audio.shape[1])
+            frames = frames_of(counts, self.architecture)
+            longest = max(0, (audio.shape[1] - self.architecture.receptive_field) // self.architecture.stride + 1)
+            starts = functional.pad(frames.cumsum(0), (1, 0)).to(torch.int32)
+            total = int(starts[-1])
+            vocabulary = self._head[0].shape[0]
+            log_probs = torch.zeros(audio.shape[0], longest, vocabulary, device=self.device)
+            if total:
+                place = _places(frames, longest).to(self.device, non_blocking=True)
+                hidden = self._front(audio.to(self.device, non_blocking=True), counts, frames)
+                packed = hidden.reshape(-1, hidden.shape[2]).index_select(0, place)
+                log_probs.view(-1, vocabulary).index_copy_(0, place, self._graphs(packed, starts, total))
+            return log_probs, frames.to(torch.int32).reshape(-1, 1)
 
     def run(
         self, audio: NDArray[np.float32], num_samples: NDArray[np.int32]

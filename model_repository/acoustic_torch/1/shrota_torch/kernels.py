@@ -13,7 +13,7 @@ from torch.nn import functional
 try:
     from shrota_torch import device_kernels
 except ImportError:  # no Triton's language, as where PyTorch is for processors only
-    device_kernels = None
+    device_kernels = None  # type: ignore[assignment]
 
 NORM_ROWS = 4
 """Rows that one program normalises."""
@@ -44,8 +44,7 @@ def norm_gelu(x: Tensor, norm: Any) -> Tensor:
         )
         return functional.gelu(value).to(x.dtype)
     rows, width = x.shape
-    grid = (_parts(rows, NORM_ROWS),)
-    device_kernels.norm_gelu[grid](
+    device_kernels.norm_gelu[(_parts(rows, NORM_ROWS),)](
         x, norm.weight, norm.bias, rows, width, norm.eps, C=_width(width), R=NORM_ROWS, num_warps=4
     )
     return x

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from shrota_torch.graphs import Graphs
-from shrota_torch.kernels import add_norm, device_kernels
+from shrota_torch.kernels import HAS_KERNELS, add_norm
 from shrota_torch.parts import Extractor, Layer, Position, Weights
 from shrota_torch.plan import DTYPES, Architecture, EngineFileError, read_engine
 
@@ -37,10 +37,8 @@ class TorchEngine:
     def __init__(self, folder: Path, device: str) -> None:
         self.architecture, tensors = read_engine(folder)
         self.device = torch.device(device)
-        if self.device.type == "cuda" and device_kernels is None:
-            raise EngineFileError(
-                "PyTorch here lacks the package triton, which compiles the kernels: pip install triton"
-            )
+        if self.device.type == "cuda" and not HAS_KERNELS:
+            raise EngineFileError("PyTorch here lacks the package triton, which compiles the kernels: install it")
         self.dtype = DTYPES[self.architecture.precision]
         weights = Weights(tensors, "", self.device, self.dtype, self.architecture.epsilon)
         self._extract = Extractor(weights.part("extractor"), self.architecture.kernels, self.architecture.strides)

@@ -15,6 +15,7 @@ try:
 except ImportError:  # no Triton's language, as where PyTorch is for processors only
     device_kernels = None  # type: ignore[assignment]
 
+HAS_KERNELS = device_kernels is not None
 NORM_ROWS = 4
 """Rows that one program normalises."""
 FIRST_ROWS, FIRST_TAPS = 16, 16

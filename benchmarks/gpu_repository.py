@@ -2,6 +2,7 @@
 
     python -m benchmarks.gpu_repository --output build/gpu-repository
     shrota loadtest search --repository build/gpu-repository --word-errors 0.2
+    shrota serve --repository build/gpu-repository --engine acoustic_torch
 
 Random weights transcribe nothing that means anything, and so nothing is compared on speech here (`python -m
 benchmarks.gpu` puts the same graphs through the gate): for load tests only. With ``--checkpoint`` another checkpoint is
@@ -13,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 import click
+from safetensors.torch import save_file
 
 from benchmarks.gpu_model import Model
 from benchmarks.gpu_run import LIKE
@@ -26,7 +28,9 @@ from shrota_export.errors import RepositoryError
 from shrota_export.frontend import Frontend, receptive_field_and_stride
 from shrota_export.loading import load_feature_extractor, load_model
 from shrota_export.manifest import write_json
-from shrota_export.paths import FRONTEND, MANIFEST, MODEL, VOCABULARY
+from shrota_export.packed.export_torch import architecture_of
+from shrota_export.packed.weights import packed_weights, unsupported
+from shrota_export.paths import FRONTEND, MANIFEST, MODEL, TORCH_DESCRIPTION, TORCH_ENGINE, TORCH_WEIGHTS, VOCABULARY
 from shrota_export.precision.kinds import Precision
 from shrota_export.random_checkpoint import Shape, write_random_checkpoint
 
@@ -39,7 +43,7 @@ def make_repository(checkpoint: Checkpoint, folder: Path, precision: Precision, 
     Args:
         checkpoint: what is served.
         folder: is made.
-        precision: of the graph.
+        precision: of both engines.
         scratch: on the same file system, for graphs.
     """
     shutil.copytree(ROOT / "model_repository", folder, ignore=shutil.ignore_patterns(*EXPORTED))
@@ -49,13 +53,18 @@ def make_repository(checkpoint: Checkpoint, folder: Path, precision: Precision, 
         if file.is_file():
             name = MODEL.name if file == graph else file.name
             file.rename((folder / MODEL).with_name(name))
-    config = load_model(checkpoint).config
+    loaded = load_model(checkpoint)
+    config = loaded.config
     normalize = bool(load_feature_extractor(checkpoint).do_normalize)
     receptive_field, stride = receptive_field_and_stride(config.conv_kernel, config.conv_stride)
     write_json(folder / FRONTEND, Frontend(checkpoint.sample_rate, stride, receptive_field, normalize).as_json())
     write_json(folder / VOCABULARY, model.vocabulary.as_json(stride / checkpoint.sample_rate))
     described = {"checkpoint": {"name": checkpoint.name, "sha256": checkpoint.sha256}, "gate": None}
     write_json(folder / MANIFEST, described)
+    if unsupported(config) is None:
+        save_file(packed_weights(loaded), folder / TORCH_WEIGHTS)
+        write_json(folder / TORCH_ENGINE, architecture_of(config, precision, normalize=normalize))
+        write_json(folder / TORCH_DESCRIPTION, described)
     for relative, text in configurations_to_change(folder, len(model.vocabulary.tokens)).items():
         (folder / relative).write_text(text, encoding="utf-8")
 

@@ -68,7 +68,7 @@ def export_torch(checkpoint: Checkpoint, repository: Path, order: Order) -> Repo
             normalize = bool(load_feature_extractor(checkpoint).do_normalize)
             vocabulary = read_vocabulary(checkpoint.name, load_tokenizer(checkpoint), model.config.vocab_size)
             save_file(packed_weights(model), files.path(TORCH_WEIGHTS))
-            write_json(files.path(TORCH_ENGINE), _architecture(model.config, order.precision, normalize=normalize))
+            write_json(files.path(TORCH_ENGINE), architecture_of(model.config, order.precision, normalize=normalize))
         with step(f"compare it with PyTorch in float32 on {order.device}"):
             engine = AcousticEngine(model, normalize=normalize).eval().to(order.device)
             reference = Subject(
@@ -98,7 +98,7 @@ def export_torch(checkpoint: Checkpoint, repository: Path, order: Order) -> Repo
     return report
 
 
-def _architecture(config: Any, precision: Precision, *, normalize: bool) -> dict[str, Any]:
+def architecture_of(config: Any, precision: Precision, *, normalize: bool) -> dict[str, Any]:
     """See ``shrota_torch.plan.Architecture``."""
     return {
         "kernels": list(config.conv_kernel),

@@ -51,7 +51,7 @@ def test_runs_stay_within_the_bound_and_join_what_is_of_like_length() -> None:
     engine = Recorder()
     results = run_together([rows(40), rows(10), rows(40), rows(12)], engine, 90)
     assert engine.shapes == [(2, 12), (2, 40)]
-    assert [int(result["NUM_FRAMES"]) for result in results] == [40, 10, 40, 12]
+    assert [result["NUM_FRAMES"].item() for result in results] == [40, 10, 40, 12]
 
 
 def test_what_is_larger_than_the_bound_is_run_alone() -> None:

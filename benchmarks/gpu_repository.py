@@ -11,6 +11,7 @@ taken, likewise uncompared: what shall be served is exported with `shrota export
 
 import shutil
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 
 import click
@@ -29,15 +30,18 @@ from shrota_export.frontend import Frontend, receptive_field_and_stride
 from shrota_export.loading import load_feature_extractor, load_model
 from shrota_export.manifest import write_json
 from shrota_export.packed.export_torch import architecture_of
-from shrota_export.packed.weights import packed_weights, unsupported
+from shrota_export.packed.weights import packed_weights
 from shrota_export.paths import FRONTEND, MANIFEST, MODEL, TORCH_DESCRIPTION, TORCH_ENGINE, TORCH_WEIGHTS, VOCABULARY
 from shrota_export.precision.kinds import Precision
 from shrota_export.random_checkpoint import Shape, write_random_checkpoint
 
+ENGINES = ("acoustic_onnx", "acoustic_torch")
 SAMPLES = ROOT / "samples" / "manifest.jsonl"
 
 
-def make_repository(checkpoint: Checkpoint, folder: Path, precision: Precision, scratch: Path) -> None:
+def make_repository(
+    checkpoint: Checkpoint, folder: Path, precision: Precision, scratch: Path, engines: Collection[str] = ENGINES
+) -> None:
     """Configurations and Python models of ``model_repository/``, and a checkpoint's files beside them, uncompared.
 
     Args:
@@ -45,14 +49,16 @@ def make_repository(checkpoint: Checkpoint, folder: Path, precision: Precision, 
         folder: is made.
         precision: of both engines.
         scratch: on the same file system, for graphs.
+        engines: which.
     """
     shutil.copytree(ROOT / "model_repository", folder, ignore=shutil.ignore_patterns(*EXPORTED))
     model = Model("served", checkpoint, scratch, SAMPLES)
-    graph = model.graph(precision)
-    for file in (graph, graph.with_name(f"{graph.name}.data")):
-        if file.is_file():
-            name = MODEL.name if file == graph else file.name
-            file.rename((folder / MODEL).with_name(name))
+    if "acoustic_onnx" in engines:
+        graph = model.graph(precision)
+        for file in (graph, graph.with_name(f"{graph.name}.data")):
+            if file.is_file():
+                name = MODEL.name if file == graph else file.name
+                file.rename((folder / MODEL).with_name(name))
     loaded = load_model(checkpoint)
     config = loaded.config
     normalize = bool(load_feature_extractor(checkpoint).do_normalize)
@@ -61,7 +67,7 @@ def make_repository(checkpoint: Checkpoint, folder: Path, precision: Precision, 
     write_json(folder / VOCABULARY, model.vocabulary.as_json(stride / checkpoint.sample_rate))
     described = {"checkpoint": {"name": checkpoint.name, "sha256": checkpoint.sha256}, "gate": None}
     write_json(folder / MANIFEST, described)
-    if unsupported(config) is None:
+    if "acoustic_torch" in engines:
         save_file(packed_weights(loaded), folder / TORCH_WEIGHTS)
         write_json(folder / TORCH_ENGINE, architecture_of(config, precision, normalize=normalize))
         write_json(folder / TORCH_DESCRIPTION, described)
@@ -95,6 +101,7 @@ def configure(folder: Path, *, instances: int, calls: int, budget_s: float, deco
 @click.option("--output", type=click.Path(path_type=Path), default=Path("build/gpu-repository"), show_default=True)
 @click.option("--checkpoint", help="A folder or a hub name. [random weights of the published architecture]")
 @click.option("--precision", type=click.Choice(["fp16", "bf16", "fp32"]), default="fp16", show_default=True)
+@click.option("--engine", "engines", multiple=True, type=click.Choice(ENGINES), default=ENGINES, show_default=True)
 @click.option("--instances", type=click.IntRange(1), default=2, show_default=True, help="Of acoustic_onnx.")
 @click.option("--calls", type=click.IntRange(1), default=2, show_default=True, help="Of an engine at a time.")
 @click.option("--budget", type=click.FloatRange(20), default=320, show_default=True, help="Seconds of a batch.")
@@ -104,6 +111,7 @@ def main(
     output: Path,
     checkpoint: str | None,
     precision: str,
+    engines: tuple[str, ...],
     instances: int,
     calls: int,
     budget: float,
@@ -118,7 +126,7 @@ def main(
         if checkpoint is None:
             write_random_checkpoint(scratch / "random", LIKE, Shape(), seed=0)
         found = find_checkpoint(checkpoint or str(scratch / "random"))
-        make_repository(found, output, Precision(precision), scratch)
+        make_repository(found, output, Precision(precision), scratch, engines)
     configure(output, instances=instances, calls=calls, budget_s=budget, decoders=decoders)
     say(f"made {output}: not compared on speech, for load tests only")
 

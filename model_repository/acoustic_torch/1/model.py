@@ -28,13 +28,16 @@ class TritonPythonModel:
         self._most_samples = round(16000 * float(parameters.get("run_seconds", {}).get("string_value", "640")))
         is_gpu = args["model_instance_kind"] == "GPU"
         try:
-            from shrota_torch.engine import TorchEngine  # noqa: PLC0415 - PyTorch may be missing
+            import torch  # noqa: PLC0415 - it may be missing
+            from shrota_torch.engine import TorchEngine  # noqa: PLC0415
             from shrota_torch.plan import EngineFileError  # noqa: PLC0415
         except ImportError as error:
             text = f"acoustic_torch needs PyTorch with CUDA and safetensors in Triton's Python ({error})"
             raise pb_utils.TritonModelException(f"{text}: install them, or serve acoustic_onnx") from None
         try:
             device = f"cuda:{args['model_instance_device_id']}" if is_gpu else "cpu"
+            if is_gpu:
+                torch.set_num_threads(1)  # what is left for the processor is small, and idle threads would spin
             self._engine = TorchEngine(folder, device)
             self._engine.warm_up()
         except EngineFileError as error:

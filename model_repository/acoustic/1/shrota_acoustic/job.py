@@ -104,16 +104,21 @@ class Job:
     def write_window(self, index: int, log_probs: NDArray[np.float32]) -> bool:
         """Keeps the frames of window ``index`` out of the engine's ``log_probs`` [frames, vocabulary].
 
+        The only window of a request is not copied: ``log_probs`` must stay as it is until :meth:`answer`.
+
         Returns:
             Whether this was the last window that was missing.
         """
         row, position = divmod(index, len(self._windows))
         window = self._windows[position]
+        kept = log_probs[window.skip :][: window.kept_frames]
         with self._lock:
             if self._log_probs is None:
-                self._log_probs = np.empty((*self._shape, log_probs.shape[1]), np.float32)
+                alone = self.window_count == 1
+                self._log_probs = kept[None] if alone else np.empty((*self._shape, log_probs.shape[1]), np.float32)
             whole = self._log_probs
-        whole[row, window.first_frame : window.end_frame] = log_probs[window.skip :][: window.kept_frames]
+        if self.window_count > 1:
+            whole[row, window.first_frame : window.end_frame] = kept
         with self._lock:
             self._missing -= 1
             return self._missing == 0

@@ -156,8 +156,7 @@ class Scheduler:
         if jobs is None:
             with self._changed:
                 jobs = list(self._open)
-        for job in jobs:
-            self._finish(job, error)
+        self._finish(jobs, error)
 
     def _next_batch(self) -> tuple[Batch[Job], bool] | None:
         """Waits for work; drops what nobody waits for any more. Whether other windows wait, too; None when stopping."""
@@ -189,7 +188,7 @@ class Scheduler:
             reason = job.drop_reason(now, ahead_s)
             if reason is not None:
                 self._metrics.dropped(reason.code)
-                self._finish(job, reason)
+                self._finish([job], reason)
                 gone.add(job)
         return gone
 
@@ -216,7 +215,7 @@ class Scheduler:
         except EngineError as error:
             jobs = batch.owners
             if len(jobs) == 1:
-                self._finish(jobs[0], error)
+                self._finish(jobs, error)
                 return False
             for job in jobs:
                 # one bad request must not fail its neighbours
@@ -226,10 +225,12 @@ class Scheduler:
         return False
 
     def _run_rows(self, engine: str, rows: Sequence[Row[Job]], padded_length: int) -> None:
-        audio = np.zeros((len(rows), padded_length), np.float32)
-        num_samples = np.zeros((len(rows), 1), np.int32)
+        audio = np.empty((len(rows), padded_length), np.float32)
+        num_samples = np.empty((len(rows), 1), np.int32)
         for number, row in enumerate(rows):
-            num_samples[number] = row.owner.read_window(row.index, audio[number])
+            count = row.owner.read_window(row.index, audio[number])
+            audio[number, count:] = 0
+            num_samples[number] = count
         begin = self._clock()
         output = self._engine.run(engine, audio, num_samples)
         wall = self._clock() - begin
@@ -238,9 +239,8 @@ class Scheduler:
             engine, len(rows), audio.size / rate, (audio.size - int(num_samples.sum(dtype=np.int64))) / rate, wall
         )
         self._check(engine, rows, num_samples, output)
-        for number, row in enumerate(rows):
-            if row.owner.write_window(row.index, output.log_probs[number]):
-                self._finish(row.owner, None)
+        written = zip(rows, output.log_probs, strict=True)
+        self._finish([row.owner for row, log_probs in written if row.owner.write_window(row.index, log_probs)], None)
         self._release({row.owner for row in rows})
 
     def _check(
@@ -254,21 +254,28 @@ class Scheduler:
             text = f"engine {engine} gave {given} frames in {list(shape)} where frontend.json says {expected}"
             raise EngineError(f"{text}: export the checkpoint again with `shrota export onnx`")
 
-    def _finish(self, job: Job, error: RequestError | None) -> None:
-        """Answers a request, once: whoever comes second does nothing."""
+    def _finish(self, jobs: Sequence[Job], error: RequestError | None) -> None:
+        """Answers requests, each once: whoever comes second does nothing.
+
+        They are counted together, and before anybody has an answer: the server's metrics cost more than a lock.
+        """
         with self._changed:
-            if job not in self._open:
-                return
-            self._count(job, 0)
-            del self._open[job]
-            self._queue.remove(job)
+            jobs = [job for job in jobs if job in self._open]
+            for job in jobs:
+                self._count(job, 0)
+                del self._open[job]
+                self._queue.remove(job)
             self._changed.notify_all()
+        if not jobs:
+            return
         self._report_pending()
         if error is None:
-            self._metrics.answered(job.seconds)
-            job.answer()
-        else:
-            job.fail(error)
+            self._metrics.answered(sum(job.seconds for job in jobs))
+        for job in jobs:
+            if error is None:
+                job.answer()
+            else:
+                job.fail(error)
 
     def _release(self, jobs: Iterable[Job]) -> None:
         """Counts those of ``jobs`` that are not done with what is left of them."""

@@ -1,12 +1,16 @@
 """What touches Triton's Python API for a request; ``pb_utils`` is its ``triton_python_backend_utils``."""
 
 import logging
+import time
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shrota_acoustic.errors import EngineError, RequestError
+
+ASKED_AFTER_S = 0.25
+"""Whether a younger request was cancelled is not asked: the question costs a tenth of what the request does."""
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +25,7 @@ class TritonResponder:
         self._pb_utils = pb_utils
         self._request = request
         self._sender = request.get_response_sender()
+        self._asked_from = time.monotonic() + ASKED_AFTER_S
 
     @property
     def audio(self) -> NDArray[np.float32]:
@@ -40,8 +45,8 @@ class TritonResponder:
         return timeout_us / 1e6 if timeout_us > 0 else None
 
     def is_cancelled(self) -> bool:
-        """Whether the caller has gone, as far as Triton tells."""
-        return bool(self._request.is_cancelled())
+        """Whether the caller has gone, as far as Triton tells; False at first, see :data:`ASKED_AFTER_S`."""
+        return time.monotonic() >= self._asked_from and bool(self._request.is_cancelled())
 
     def answer(self, log_probs: NDArray[np.float32], durations: NDArray[np.float32]) -> None:
         """Sends what was asked for of LOG_PROBS [rows, frames, vocabulary] and DURATION [rows, 1].

@@ -29,6 +29,7 @@ class TritonPythonModel:
         is_gpu = args["model_instance_kind"] == "GPU"
         try:
             import torch  # noqa: PLC0415 - it may be missing
+
             from shrota_torch.engine import TorchEngine  # noqa: PLC0415
             from shrota_torch.plan import EngineFileError  # noqa: PLC0415
         except ImportError as error:

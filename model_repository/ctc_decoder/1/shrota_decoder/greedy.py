@@ -18,6 +18,8 @@ beam's text the most probable path that says it (``alignment.py``).
 """
 
 import itertools
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,12 +48,13 @@ def collapse(log_probs: NDArray[np.float32], path: NDArray[np.int64], vocabulary
         path: The token of each frame, [frames].
         vocabulary: The tokens.
     """
-    first_frames = np.flatnonzero(np.r_[True, path[1:] != path[:-1]])
-    last_frames = np.r_[first_frames[1:], path.size] - 1
+    changes = np.flatnonzero(path[1:] != path[:-1])
+    first_frames = np.concatenate(([0], changes + 1))
+    last_frames = np.append(changes, path.size - 1)
     peaks = np.maximum.reduceat(log_probs[np.arange(path.size), path], first_frames)
     token_ids = path[first_frames]
-    kept = ~np.isin(token_ids, list(vocabulary.special_ids))
-    kept[kept] = ~cut_marks_off(token_ids[kept], vocabulary.delimiter_id, vocabulary.mark_ids)
+    kept = ~vocabulary.is_special[token_ids]
+    kept[kept] = ~cut_marks_off(token_ids[kept], vocabulary.delimiter_id, vocabulary.is_mark)
     return Runs(token_ids[kept], first_frames[kept], last_frames[kept], peaks[kept].astype(np.float64))
 
 
@@ -82,28 +85,30 @@ def describe(
     runs = collapse(log_probs, path, vocabulary)
     if runs.token_ids.size == 0:
         return Result(float(np.exp(log_probs[:, vocabulary.blank_id].mean())), duration, ())
-    words = []
-    for start, end in word_spans(runs.token_ids, vocabulary.delimiter_id):
-        text = "".join(vocabulary.tokens[token] for token in runs.token_ids[start:end])
-        words.append(
-            Word(
-                word=text,
-                start=min(float(runs.first_frames[start]) * vocabulary.frame_seconds, duration),
-                end=min(float(runs.last_frames[end - 1] + 1) * vocabulary.frame_seconds, duration),
-                confidence=geometric_mean(runs.log_confidences[start:end]),
-            )
+    # of words there are few tokens each: Python's own numbers are faster there than arrays
+    letters = [vocabulary.tokens[token] for token in runs.token_ids.tolist()]
+    first_frames, last_frames = runs.first_frames.tolist(), runs.last_frames.tolist()
+    log_confidences = runs.log_confidences.tolist()
+    words = tuple(
+        Word(
+            word="".join(letters[start:end]),
+            start=min(first_frames[start] * vocabulary.frame_seconds, duration),
+            end=min((last_frames[end - 1] + 1) * vocabulary.frame_seconds, duration),
+            confidence=geometric_mean(log_confidences[start:end]),
         )
-    return Result(geometric_mean(runs.log_confidences), duration, tuple(words))
+        for start, end in word_spans(runs.token_ids, vocabulary.delimiter_id)
+    )
+    return Result(geometric_mean(log_confidences), duration, words)
 
 
 def word_spans(token_ids: NDArray[np.int64], delimiter_id: int | None) -> list[tuple[int, int]]:
     """Half-open ranges of ``token_ids`` between delimiters, the empty ones left out."""
     if delimiter_id is None:
         return [(0, token_ids.size)]
-    edges = np.r_[-1, np.flatnonzero(token_ids == delimiter_id), token_ids.size]
-    return [(int(left) + 1, int(right)) for left, right in itertools.pairwise(edges) if right > left + 1]
+    edges = [-1, *np.flatnonzero(token_ids == delimiter_id).tolist(), token_ids.size]
+    return [(left + 1, right) for left, right in itertools.pairwise(edges) if right > left + 1]
 
 
-def geometric_mean(log_values: NDArray[np.float64]) -> float:
+def geometric_mean(log_values: Sequence[float]) -> float:
     """The geometric mean of values whose natural logs these are, at most 1."""
-    return min(1.0, float(np.exp(log_values.mean())))
+    return min(1.0, math.exp(math.fsum(log_values) / len(log_values)))

@@ -34,19 +34,21 @@ def attach_marks(words: Iterable[str]) -> tuple[str, ...]:
 
 
 def cut_marks_off(
-    token_ids: NDArray[np.int64], delimiter_id: int | None, mark_ids: NDArray[np.int64]
+    token_ids: NDArray[np.int64], delimiter_id: int | None, is_mark: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
     """Which tokens of an utterance are delimiters that are no word boundary by the rule, [tokens].
 
     Args:
         token_ids: The utterance's tokens, repeats joined and special ones dropped, [tokens].
         delimiter_id: The delimiter; without one, None, nothing is.
-        mark_ids: The tokens that begin with a mark.
+        is_mark: Which tokens of the vocabulary begin with a mark, [vocabulary].
     """
-    is_delimiter = token_ids == (-1 if delimiter_id is None else delimiter_id)
+    if delimiter_id is None:
+        return np.zeros(token_ids.size, bool)
+    is_delimiter = token_ids == delimiter_id
     said = np.flatnonzero(~is_delimiter)
     # the number of the first token that is said behind each token, or of itself
     following = np.searchsorted(said, np.arange(token_ids.size))
-    before_mark = np.r_[np.isin(token_ids[said], mark_ids), False][following]
+    before_mark = np.append(is_mark[token_ids[said]], False)[following]
     result: NDArray[np.bool_] = is_delimiter & (following > 0) & before_mark
     return result

@@ -71,6 +71,16 @@ class Vocabulary:
         """The letters that begin with a combining mark, as ids in ascending order, [marks]."""
         return np.array(sorted(index for token, index in self.letters.items() if begins_with_mark(token)), np.int64)
 
+    @cached_property
+    def is_special(self) -> NDArray[np.bool_]:
+        """Which tokens never stand in a transcript, [tokens]."""
+        return np.isin(np.arange(len(self.tokens)), list(self.special_ids))
+
+    @cached_property
+    def is_mark(self) -> NDArray[np.bool_]:
+        """Which tokens are letters that begin with a combining mark, [tokens]."""
+        return np.isin(np.arange(len(self.tokens)), self.mark_ids)
+
     def spell(self, word: str) -> list[int] | None:
         """The fewest tokens that make up ``word``, as ids; None where it cannot be spelled."""
         longest = max(map(len, self.letters), default=0)

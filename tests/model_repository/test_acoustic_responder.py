@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from shrota_acoustic import triton
 from shrota_acoustic.triton import TritonResponder
 from shrota_testing import pb_utils
 from shrota_testing.pb_utils import Request
@@ -16,3 +17,11 @@ def test_only_what_was_asked_for_is_answered(wanted: list[str]) -> None:
     answer = request.wait()
     assert [tensor.name() for tensor in answer.output_tensors] == wanted
     assert answer.output(wanted[0]).shape == {"LOG_PROBS": (1, 2, 5), "DURATION": (1, 1)}[wanted[0]]
+
+
+@pytest.mark.parametrize(("asked_after_s", "asked"), [(60.0, False), (0.0, True)])
+def test_a_young_request_is_not_asked_about(monkeypatch: pytest.MonkeyPatch, asked_after_s: float, asked: bool) -> None:
+    """The question is a round trip to the server."""
+    monkeypatch.setattr(triton, "ASKED_AFTER_S", asked_after_s)
+    request = Request({}, [], is_cancelled=lambda: True)
+    assert TritonResponder(pb_utils, request).is_cancelled() == asked

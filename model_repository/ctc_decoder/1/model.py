@@ -55,7 +55,8 @@ class TritonPythonModel:
 
     def execute(self, requests: list[Any]) -> list[None]:
         """Answers every request, those that cost little first."""
-        greedy, searches = [], []
+        greedy: list[tuple[Any, Any, Parameters]] = []
+        searches: list[tuple[Any, Any, Parameters]] = []
         for request in requests:
             sender = request.get_response_sender()
             try:

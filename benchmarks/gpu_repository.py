@@ -80,12 +80,12 @@ def configure(folder: Path, *, instances: int, calls: int, budget_s: float, deco
 
     Args:
         folder: the repository.
-        instances: of ``acoustic_onnx``.
+        instances: of each engine. Of two, one runs while the batch of the other is copied from process to process.
         calls: of an engine at a time.
         budget_s: seconds of a batch, padding included.
         decoders: processes of the decoder.
     """
-    for model, count in {"acoustic_onnx": instances, "ctc_decoder": decoders}.items():
+    for model, count in {"acoustic_onnx": instances, "acoustic_torch": instances, "ctc_decoder": decoders}.items():
         path = folder / model / "config.pbtxt"
         config = read_configuration(path)
         config.instance_group[0].count = count
@@ -102,7 +102,7 @@ def configure(folder: Path, *, instances: int, calls: int, budget_s: float, deco
 @click.option("--checkpoint", help="A folder or a hub name. [random weights of the published architecture]")
 @click.option("--precision", type=click.Choice(["fp16", "bf16", "fp32"]), default="fp16", show_default=True)
 @click.option("--engine", "engines", multiple=True, type=click.Choice(ENGINES), default=ENGINES, show_default=True)
-@click.option("--instances", type=click.IntRange(1), default=2, show_default=True, help="Of acoustic_onnx.")
+@click.option("--instances", type=click.IntRange(1), default=2, show_default=True, help="Of each engine.")
 @click.option("--calls", type=click.IntRange(1), default=2, show_default=True, help="Of an engine at a time.")
 @click.option("--budget", type=click.FloatRange(20), default=320, show_default=True, help="Seconds of a batch.")
 @click.option("--decoders", type=click.IntRange(1), default=4, show_default=True, help="Processes of the decoder.")

@@ -55,6 +55,7 @@ class Bench:
         parameters = {name: value for name, value in given.items() if value is not None}
         request = FakeRequest(audio, json.dumps(parameters) if parameters else "", timeout_s)
         self.intake.take(request, self.now)
+        self.scheduler.report_pending()
         return request
 
     def rows_of_batches(self) -> list[int]:

@@ -44,6 +44,7 @@ class TritonPythonModel:
         responders = [TritonResponder(pb_utils, request) for request in requests]
         for responder in responders:
             self._intake.take(responder, seen_at)
+        self._scheduler.report_pending()  # once: it is a round trip to the server
         return [None] * len(requests)
 
     def finalize(self) -> None:

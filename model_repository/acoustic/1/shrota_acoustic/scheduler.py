@@ -104,8 +104,15 @@ class Scheduler:
         elif refusal is not None:
             self._metrics.dropped(refusal.code)
             job.fail(refusal)
-        else:
-            self._report_pending()
+
+    def report_pending(self) -> None:
+        """Tells the metrics how much is still to be run; whoever submits does so after the last of several requests."""
+        # read and written in one, or an older value could be written last, and stay; not with the lock of the requests,
+        # which must not wait for the server's metrics
+        with self._reporting:
+            with self._changed:
+                pending = self._pending
+            self._metrics.pending(pending / self._settings.frontend.sample_rate)
 
     def _refusal(self, job: Job, now: float) -> UnavailableError | None:
         """Why a request cannot be taken; None if it can. Call with the lock held."""
@@ -271,7 +278,7 @@ class Scheduler:
             self._changed.notify_all()
         if not jobs:
             return
-        self._report_pending()
+        self.report_pending()
         if error is None:
             self._metrics.answered(sum(job.seconds for job in jobs))
         for job in jobs:
@@ -288,7 +295,7 @@ class Scheduler:
                 self._count(job, job.remaining_samples)
             self._changed.notify_all()
         if still_open:
-            self._report_pending()
+            self.report_pending()
 
     def _count(self, job: Job, samples: int) -> None:
         """Notes that ``samples`` of an open job are still to be run. Call with the lock held."""
@@ -296,11 +303,3 @@ class Scheduler:
         self._open[job] = samples
         self._pending += samples - before
         self._charged += min(samples, self._most_charged) - min(before, self._most_charged)
-
-    def _report_pending(self) -> None:
-        # read and written in one, or an older value could be written last, and stay; not with the lock of the requests,
-        # which must not wait for the server's metrics
-        with self._reporting:
-            with self._changed:
-                pending = self._pending
-            self._metrics.pending(pending / self._settings.frontend.sample_rate)

@@ -39,7 +39,7 @@ def request(seed: int, seconds: float = 1.0, **parameters: Any) -> Request:
 
 
 def test_a_greedy_request_is_decoded_rather_than_asked_about(model: Any) -> None:
-    """Whether its caller has gone is a round trip to the server, a fifth of what decoding it costs."""
+    """Whether its caller has gone is a round trip to the server."""
     first, second = request(1), request(2)
     asked = []
     second.is_cancelled = lambda: bool(asked.append(True))

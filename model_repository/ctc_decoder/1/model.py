@@ -98,7 +98,7 @@ class TritonPythonModel:
     def respond(self, request: Any, parameters: Parameters) -> Any:
         """The response to one request; its error, where there is one, is its own."""
         try:
-            # to ask costs a fifth of greedy decoding
+            # to ask is a round trip to the server: not for what is decoded greedily, which takes no longer than a few
             if parameters.beam_width > 1 and request.is_cancelled():
                 raise RequestCancelledError("the request was cancelled")  # noqa: TRY301 - as if in a segment
             return self.decode(request, parameters)

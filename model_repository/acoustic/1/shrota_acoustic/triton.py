@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from shrota_acoustic.errors import EngineError, RequestError
 
 ASKED_AFTER_S = 0.25
-"""Whether a younger request was cancelled is not asked: the question costs a tenth of what the request does."""
+"""Whether a younger request was cancelled is not asked: the question is a round trip to the server."""
 
 logger = logging.getLogger(__name__)
 

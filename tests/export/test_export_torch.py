@@ -22,7 +22,7 @@ from shrota_export.graph.engine import AcousticEngine
 from shrota_export.loading import load_model
 from shrota_export.packed import export_torch as module
 from shrota_export.packed.export_torch import Order, export_torch
-from shrota_export.packed.weights import unsupported
+from shrota_export.packed.weights import packed_weights, unsupported
 from shrota_export.precision.kinds import Precision
 from shrota_server import TritonServer
 from shrota_server.errors import EngineError
@@ -171,10 +171,9 @@ def test_what_the_gate_refuses_is_not_installed(
     repository = tmp_path / "model_repository"
     shutil.copytree(exported, repository)
     before = snapshot(repository)
-    weights = module.packed_weights
 
     def corrupted(model: Any) -> Any:
-        found = weights(model)
+        found = packed_weights(model)
         found["layers.1.up.weight"][0] *= -3
         return found
 

@@ -100,7 +100,7 @@ def configure(folder: Path, *, instances: int, calls: int, budget_s: float, deco
 @click.command()
 @click.option("--output", type=click.Path(path_type=Path), default=Path("build/gpu-repository"), show_default=True)
 @click.option("--checkpoint", help="A folder or a hub name. [random weights of the published architecture]")
-@click.option("--precision", type=click.Choice(["fp16", "bf16", "fp32"]), default="fp16", show_default=True)
+@click.option("--precision", type=click.Choice(["fp16", "bf16", "fp32", "fp8"]), default="fp16", show_default=True)
 @click.option("--engine", "engines", multiple=True, type=click.Choice(ENGINES), default=ENGINES, show_default=True)
 @click.option("--instances", type=click.IntRange(1), default=2, show_default=True, help="Of each engine.")
 @click.option("--calls", type=click.IntRange(1), default=2, show_default=True, help="Of an engine at a time.")
@@ -118,6 +118,8 @@ def main(
     decoders: int,
 ) -> None:
     """Makes the repository."""
+    if precision == "fp8" and "acoustic_onnx" in engines:
+        raise click.UsageError("fp8 is of acoustic_torch alone: name it with --engine acoustic_torch")
     if output.exists():
         raise RepositoryError(f"{output} is there already: remove it, or name another folder")
     output.parent.mkdir(parents=True, exist_ok=True)

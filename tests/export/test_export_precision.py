@@ -25,7 +25,7 @@ from shrota_export.precision.emulation import emulate
 from shrota_export.precision.graphs import constants, float_tensors, layer_of
 from shrota_export.precision.install import make, write
 from shrota_export.precision.int8 import quantizable_nodes, to_int8
-from shrota_export.precision.kinds import FLOAT16_MAX, Precision, precision_of
+from shrota_export.precision.kinds import FLOAT16_MAX, GRAPH_PRECISIONS, Precision, precision_of
 from shrota_export.precision.mixed import MARGIN, to_mixed, unsafe_nodes
 from shrota_export.precision.ranges import by_layer, measure_ranges, plot, table
 from shrota_export.precision.search import minimize, search
@@ -353,7 +353,7 @@ def test_the_search_keeps_what_ranges_did_not_catch(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["graph.json", "graph.onnx"]
 
 
-@pytest.mark.parametrize("precision", list(Precision))
+@pytest.mark.parametrize("precision", GRAPH_PRECISIONS)
 def test_graphs_that_do_not_fit_into_a_protobuf(
     precision: Precision, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

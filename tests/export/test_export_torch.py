@@ -6,6 +6,7 @@ Half precision and the kernels run on GPUs only: here, in float32 on a processor
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,25 @@ def test_a_row_is_the_same_alone(exported: Path) -> None:
             alone, frames = engine.run(audio[row : row + 1, :length].copy(), num_samples[row : row + 1])
             assert frames.tolist() == [num_frames[row].tolist()]
             np.testing.assert_allclose(alone[0], together[row, : num_frames[row, 0]], atol=1e-5)
+
+
+def test_in_8_bits_it_is_near_and_a_row_is_the_same_alone(
+    exported: Path, checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    folder = tmp_path / "engine"
+    shutil.copytree(exported / FOLDER, folder)
+    architecture, _ = read_engine(folder)
+    replace(architecture, precision="fp8").write(folder / "engine.json")
+    engine = TorchEngine(folder, "cpu")
+    audio, num_samples = batch()
+    together, num_frames = engine.run(audio, num_samples)
+    expected, _ = reference(checkpoint, np.nan_to_num(audio), num_samples)
+    for row, frames in enumerate(num_frames.ravel()):
+        if frames:
+            difference = np.abs(together[row, :frames] - expected[row, :frames])
+            assert 1e-4 < difference.mean() < 0.6  # what the gate allows
+            alone, _ = engine.run(audio[row : row + 1, : LENGTHS[row]].copy(), num_samples[row : row + 1])
+            assert np.abs(alone[0] - together[row, :frames]).mean() < 0.1
 
 
 @pytest.mark.parametrize("rows", [(), (300,), (1, 1)], ids=["no rows", "less than a frame", "one sample"])

@@ -186,7 +186,7 @@ def export_tensorrt_command(
 
 @export.command("torch")
 @click.argument("checkpoint")
-@click.option("--precision", type=click.Choice(["fp16", "bf16"]), default="fp16", show_default=True)
+@click.option("--precision", type=click.Choice(["fp16", "bf16", "fp8"]), default="fp16", show_default=True)
 @click.option(
     "--repository", type=PATH, default=Path("model_repository"), show_default=True, help="Where Triton serves from."
 )

@@ -118,4 +118,14 @@ DEFAULTS = {
         invariance_changed_frames=0.01,
         departure=0.5,
     ),
+    Precision.FP8: replace(
+        _HALF,
+        mean_difference=0.6,
+        largest_difference=20.0,
+        changed_frames=0.015,
+        invariance_mean=0.3,
+        invariance_largest=15.0,
+        invariance_changed_frames=0.01,
+        departure=0.5,
+    ),
 }

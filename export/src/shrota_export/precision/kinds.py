@@ -13,6 +13,8 @@ class Precision(StrEnum):
     FP16 = "fp16"
     BF16 = "bf16"
     INT8 = "int8"
+    FP8 = "fp8"
+    """Of the engine in PyTorch alone: no graph has it."""
 
     @property
     def is_half(self) -> bool:
@@ -20,6 +22,7 @@ class Precision(StrEnum):
         return self in {Precision.FP16, Precision.BF16}
 
 
+GRAPH_PRECISIONS = (Precision.FP32, Precision.FP16, Precision.BF16, Precision.INT8)
 FLOAT16_MAX = 65504.0
 """The largest finite float16 (IEEE 754 binary16)."""
 TENSOR_TYPES = {Precision.FP16: TensorProto.FLOAT16, Precision.BF16: TensorProto.BFLOAT16}

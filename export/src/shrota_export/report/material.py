@@ -18,7 +18,7 @@ from shrota_export.gate import Spoken, Subject, read_speech
 from shrota_export.gate.stages import module_engine
 from shrota_export.graph.engine import AcousticEngine
 from shrota_export.loading import load_tokenizer
-from shrota_export.precision.kinds import Precision
+from shrota_export.precision.kinds import GRAPH_PRECISIONS, Precision
 from shrota_export.progress import step
 from shrota_export.report import passes
 from shrota_export.report.apart import apart, release
@@ -150,8 +150,8 @@ class Material:
     def prepare(self) -> None:
         """Makes all graphs, before open sessions hold memory; what fails will fail again where it is used."""
         makers: list[Callable[[], Path]] = [lambda: self.fused_path]
-        makers += [partial(self.precision_path, precision) for precision in Precision]
-        makers += [partial(self.emulated_path, precision) for precision in Precision if precision.is_half]
+        makers += [partial(self.precision_path, precision) for precision in GRAPH_PRECISIONS]
+        makers += [partial(self.emulated_path, precision) for precision in GRAPH_PRECISIONS if precision.is_half]
         for make in makers:
             with contextlib.suppress(Exception):
                 make()

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from shrota_torch.graphs import Graphs
 from shrota_torch.kernels import HAS_KERNELS, add_norm
-from shrota_torch.parts import Extractor, Layer, Position, Weights
+from shrota_torch.parts import Extractor, Layer, Position, Product, Product8, Weights
 from shrota_torch.plan import DTYPES, Architecture, EngineFileError, read_engine
 
 RATE = 16000
@@ -46,7 +46,8 @@ class TorchEngine:
         self._projection = weights.low("projection.bias"), weights.low("projection.weight")
         self._position = Position(weights.part("position"))
         layers = range(self.architecture.layers)
-        self._layers = [Layer(weights.part(f"layers.{index}"), self.architecture.heads) for index in layers]
+        product = Product8 if self.architecture.precision == "fp8" else Product
+        self._layers = [Layer(weights.part(f"layers.{index}"), self.architecture.heads, product) for index in layers]
         self._final = weights.norm("final")
         self._head = weights.low("head.bias"), weights.low("head.weight")
         self._graphs = Graphs(self._encode, self.device)

@@ -4,7 +4,7 @@ The processor's versions compute the same in float32 and are there for tests of 
 """
 
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,6 +22,22 @@ FIRST_ROWS, FIRST_TAPS = 16, 16
 """Frames of the first convolution that one program computes, and to how many its taps are filled up: what a tensor core
 takes at least."""
 GELU_BLOCK = 4096
+FP8 = torch.float8_e4m3fn
+FP8_MAX = 448.0
+"""The largest e4m3 number."""
+LEAST_SCALE = 1e-12
+
+
+class Quantized(NamedTuple):
+    """Rows in 8 bits: ``values * scales`` is what they stand for.
+
+    A row has a scale of its own, so that a neighbour in the batch does not change it.
+    """
+
+    values: Tensor
+    """[N, C], e4m3."""
+    scales: Tensor
+    """[N, 1] float32."""
 
 
 def _parts(count: int, size: int) -> int:
@@ -51,14 +67,14 @@ def norm_gelu(x: Tensor, norm: Any) -> Tensor:
     return x
 
 
-def add_norm(residual: Tensor, added: Tensor | None, norm: Any, dtype: torch.dtype) -> Tensor:
+def add_norm(residual: Tensor, added: Tensor | None, norm: Any, dtype: torch.dtype) -> "Tensor | Quantized":
     """Adds to the residual stream, in place, and gives its LayerNorm.
 
     Args:
         residual: [N, H] float32, contiguous; is changed.
         added: [N, H], contiguous; None for nothing.
         norm: a :class:`torch.nn.LayerNorm` over H.
-        dtype: of the result.
+        dtype: of the result; :data:`FP8` for 8 bits with scales.
 
     Returns:
         [N, H].
@@ -67,24 +83,59 @@ def add_norm(residual: Tensor, added: Tensor | None, norm: Any, dtype: torch.dty
         if added is not None:
             residual += added
         weight, bias = norm.weight.float(), norm.bias.float()
-        return functional.layer_norm(residual, norm.normalized_shape, weight, bias, norm.eps).to(dtype)
+        value = functional.layer_norm(residual, norm.normalized_shape, weight, bias, norm.eps)
+        return _quantized(value) if dtype == FP8 else value.to(dtype)
     rows, width = residual.shape
     out = torch.empty(residual.shape, device=residual.device, dtype=dtype)
+    scales = torch.empty(rows if dtype == FP8 else 0, 1, device=residual.device)
     device_kernels.add_norm[(rows,)](
         residual,
         residual if added is None else added,
         out,
+        scales,
         norm.weight,
         norm.bias,
         rows,
         width,
         norm.eps,
         C=_width(width),
-        R=1,
         ADD=added is not None,
+        QUANTIZE=dtype == FP8,
         num_warps=4,
     )
-    return out
+    return Quantized(out, scales) if dtype == FP8 else out
+
+
+def quantized(x: Tensor, *, activate: bool = False) -> Quantized:
+    """Rows [N, C] in 8 bits, contiguous; of their GELU (with erf) if ``activate``."""
+    if not x.is_cuda:
+        return _quantized(functional.gelu(x.float()) if activate else x.float())
+    rows, width = x.shape
+    out = torch.empty(x.shape, device=x.device, dtype=FP8)
+    scales = torch.empty(rows, 1, device=x.device)
+    device_kernels.quantize[(rows,)](x, out, scales, width, C=_width(width), ACTIVATE=activate, num_warps=8)
+    return Quantized(out, scales)
+
+
+def _quantized(x: Tensor) -> Quantized:
+    """The processor's version, of float32."""
+    scales = (x.abs().amax(1, keepdim=True) / FP8_MAX).clamp(min=LEAST_SCALE)
+    return Quantized((x / scales).to(FP8), scales)
+
+
+def product8(x: Quantized, weight: Quantized, bias: Tensor) -> Tensor:
+    """X @ weight + bias, [N, M], in the type of the bias.
+
+    Args:
+        x: [N, C].
+        weight: [C, M] with scales [1, M]; in memory column by column.
+        bias: [M].
+    """
+    if not x.values.is_cuda:
+        return ((x.values.float() @ weight.values.float()) * x.scales * weight.scales + bias.float()).to(bias.dtype)
+    return torch._scaled_mm(  # noqa: SLF001 - PyTorch has no public name for it yet
+        x.values, weight.values, x.scales, weight.scales, bias, out_dtype=bias.dtype, use_fast_accum=True
+    )
 
 
 def gelu(x: Tensor) -> Tensor:

@@ -2,12 +2,24 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from shrota_torch.kernels import FIRST_TAPS, add_norm, attention, first_convolution, gelu, norm_gelu
+from shrota_torch.kernels import (
+    FIRST_TAPS,
+    FP8,
+    Quantized,
+    add_norm,
+    attention,
+    first_convolution,
+    gelu,
+    norm_gelu,
+    product8,
+    quantized,
+)
 from shrota_torch.plan import REMEDY, EngineFileError
 
 POSITION_BLOCK = 16
@@ -128,19 +140,61 @@ class Position:
         return gelu((found + self.bias).contiguous())
 
 
+class Product:
+    """A matrix product with a bias, in the engine's type."""
+
+    def __init__(self, weights: Weights, name: str) -> None:
+        self.takes = weights.dtype
+        self._bias, self._weight = weights.low(f"{name}.bias"), weights.low(f"{name}.weight")
+
+    def __call__(self, x: Any) -> Tensor:
+        """Of what :func:`~shrota_torch.kernels.add_norm` gave, asked for ``takes``."""
+        return torch.addmm(self._bias, x, self._weight)
+
+    def of(self, x: Tensor) -> Tensor:
+        """Of x [N, C], contiguous."""
+        return self(x)
+
+    def of_gelu(self, x: Tensor) -> Tensor:
+        """Of its GELU; x may be changed."""
+        return self(gelu(x))
+
+
+class Product8(Product):
+    """The same in 8 bits: weights with a scale for each output, what comes in with one for each row."""
+
+    def __init__(self, weights: Weights, name: str) -> None:
+        self.takes = FP8
+        self._bias = weights.low(f"{name}.bias")
+        values, scales = quantized(weights.raw(f"{name}.weight").t().contiguous())  # as a row each, an output
+        self._columns = Quantized(values.to(weights.device).t(), scales.to(weights.device).t().contiguous())
+
+    def __call__(self, x: Any) -> Tensor:
+        """See :meth:`Product.__call__`."""
+        return product8(x, self._columns, self._bias)
+
+    def of(self, x: Tensor) -> Tensor:
+        """See :meth:`Product.of`."""
+        return self(quantized(x))
+
+    def of_gelu(self, x: Tensor) -> Tensor:
+        """See :meth:`Product.of_gelu`."""
+        return self(quantized(x, activate=True))
+
+
 class Layer:
-    """A layer of the encoder that normalises first; rows one behind the other, residual stream in float32."""
+    """A layer of the encoder that normalises first; rows one behind the other, residual stream in float32.
 
-    def __init__(self, weights: Weights, heads: int) -> None:
-        self.heads, self.dtype = heads, weights.dtype
-        self.products = {
-            name: (weights.low(f"{name}.bias"), weights.low(f"{name}.weight")) for name in ("qkv", "out", "up", "down")
-        }
-        self.norm_attention, self.norm_feed = weights.norm("norm1"), weights.norm("norm2")
+    Args:
+        weights: of the layer.
+        heads: of attention.
+        product: :class:`Product`, or :class:`Product8`.
+    """
 
-    def _product(self, name: str, x: Tensor) -> Tensor:
-        bias, weight = self.products[name]
-        return torch.addmm(bias, x, weight)
+    def __init__(self, weights: Weights, heads: int, product: type[Product] = Product) -> None:
+        self.heads = heads
+        self._qkv, self._out, self._up, self._down = (product(weights, name) for name in ("qkv", "out", "up", "down"))
+        self._norm_attention, self._norm_feed = weights.norm("norm1"), weights.norm("norm2")
 
     def __call__(self, residual: Tensor, added: Tensor | None, starts: Tensor, longest: int) -> Tensor:
         """Residual [N, H] float32, which is changed, and what is still to be added to it -> what is to be added next.
@@ -151,8 +205,8 @@ class Layer:
             starts: see :func:`~shrota_torch.kernels.attention`.
             longest: likewise.
         """
-        hidden = add_norm(residual, added, self.norm_attention, self.dtype)
-        query, key, value = self._product("qkv", hidden).view(hidden.shape[0], 3, self.heads, -1).unbind(1)
-        found = attention(query, key, value, starts, longest).reshape(hidden.shape)
-        hidden = add_norm(residual, self._product("out", found), self.norm_feed, self.dtype)
-        return self._product("down", gelu(self._product("up", hidden)))
+        joined = self._qkv(add_norm(residual, added, self._norm_attention, self._qkv.takes))
+        query, key, value = joined.view(residual.shape[0], 3, self.heads, -1).unbind(1)
+        found = attention(query, key, value, starts, longest).reshape(residual.shape)
+        hidden = add_norm(residual, self._out.of(found), self._norm_feed, self._up.takes)
+        return self._down.of_gelu(self._up(hidden))

@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 ARCHITECTURE, WEIGHTS = "engine.json", "engine.safetensors"
-DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
+DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32, "fp8": torch.float16}
+"""Of matrix products and of what goes from one to the next; of "fp8" of those that are not in 8 bits."""
 REMEDY = "export again with `shrota export torch`"
 
 
@@ -28,7 +29,8 @@ class Architecture:
         heads: of attention.
         epsilon: of every LayerNorm.
         normalize: whether the waveform is normalised.
-        precision: "fp16" or "bf16"; "fp32" on a processor only.
+        precision: "fp16", "bf16" or "fp8" (float16, and float8 e4m3 for the products of the encoder's layers); "fp32" on
+            a processor only.
         layers: of the encoder.
     """
 

@@ -32,14 +32,19 @@ class Timed:
     least_s: float
     worst_s: float
     rows: int
+    quartiles_s: tuple[float, float] | None = None
+    """Between which half of the runs lie."""
 
     def as_dict(self) -> dict[str, float]:
         """In milliseconds, and utterances a second."""
+        low, high = self.quartiles_s or (self.least_s, self.worst_s)
         return {
             "runs": self.runs,
             "median_ms": 1000 * self.median_s,
             "least_ms": 1000 * self.least_s,
             "worst_ms": 1000 * self.worst_s,
+            "lower_quartile_ms": 1000 * low,
+            "upper_quartile_ms": 1000 * high,
             "utterances_per_second": self.rows / self.median_s,
         }
 
@@ -177,7 +182,14 @@ def time_by_turns(engines: dict[str, Any], batch: tuple[Floats, Ints], limit_s: 
             wait()
             times[name].append(time.perf_counter() - started)
     return {
-        name: Timed(len(found), float(np.median(found)), min(found), max(found), len(batch[0]))
+        name: Timed(
+            len(found),
+            float(np.median(found)),
+            min(found),
+            max(found),
+            len(batch[0]),
+            (float(np.quantile(found, 0.25)), float(np.quantile(found, 0.75))),
+        )
         for name, found in times.items()
     }
 

@@ -64,11 +64,16 @@ def read_memory(server: psutil.Process) -> dict[str, int]:
 
 def read_processor_s(server: psutil.Process) -> float:
     """Processor seconds of the server and of all processes under it, so far."""
-    spent = 0.0
+    return sum(processor_times(server).values())
+
+
+def processor_times(server: psutil.Process) -> dict[str, float]:
+    """Processor seconds of the server and of each process under it so far, by name with process id."""
+    spent: dict[str, float] = {}
     try:
         for process in [server, *server.children(recursive=True)]:
             times = process.cpu_times()
-            spent += times.user + times.system
+            spent[f"{_name(process)} ({process.pid})"] = times.user + times.system
     except psutil.Error:
         return spent  # it ends
     return spent

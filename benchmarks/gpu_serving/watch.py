@@ -1,0 +1,158 @@
+"""What the processes of the server and the load generator take of the processors, and the GPU's own numbers, meanwhile."""
+
+import contextlib
+import re
+import shutil
+import statistics
+import subprocess
+import tempfile
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import psutil
+
+from shrota_loadtest.processes import processor_times
+
+EVERY_S = 0.5
+QUERY = ("utilization.gpu", "memory.used", "power.draw", "clocks.sm")
+"""Of nvidia-smi: per cent of the time in which a kernel ran, MiB, W, MHz."""
+BUSY = 0.5
+"""Of the greatest use: intervals with less are before and after the load, and left out."""
+GENERATOR = "perf_analyzer"
+NUMBER = re.compile(r" \(\d+\)$")
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Processor seconds so far, by process."""
+
+    at: float
+    server: Mapping[str, float]
+    generator_s: float
+
+
+class Watch:
+    """Looks twice a second, within a ``with`` statement.
+
+    Args:
+        pid: of tritonserver.
+        gpu: whether to ask nvidia-smi.
+    """
+
+    def __init__(self, pid: int, *, gpu: bool) -> None:
+        self._server = psutil.Process(pid)
+        self._gpu = gpu and shutil.which("nvidia-smi") is not None
+        self._moments: list[Moment] = []
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="watch", daemon=True)
+        self._smi: subprocess.Popen[str] | None = None
+        self._said = ""
+
+    def __enter__(self) -> Self:
+        if self._gpu:
+            self._file = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - until the end
+            query = f"--query-gpu=index,{','.join(QUERY)}"
+            command = ["nvidia-smi", query, "--format=csv,noheader,nounits", "-lms", str(round(1000 * EVERY_S))]
+            self._smi = subprocess.Popen(command, stdout=self._file, stderr=subprocess.DEVNULL, text=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+        if self._smi is not None:
+            self._smi.terminate()
+            self._smi.wait()
+            self._file.seek(0)
+            self._said = self._file.read()
+            self._file.close()
+
+    def result(self) -> dict[str, Any]:
+        """In plain types: processors of each process, and of each GPU the numbers of :data:`QUERY`."""
+        return {"processors": processors(self._moments), "gpus": gpus(self._said)}
+
+    def _watch(self) -> None:
+        while not self._over.wait(EVERY_S):
+            self._moments.append(Moment(time.monotonic(), processor_times(self._server), self._generator_s()))
+
+    def _generator_s(self) -> float:
+        """Of perf_analyzer, which this process has started."""
+        spent = 0.0
+        for child in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if any(GENERATOR in word for word in child.cmdline()[:3]):
+                    times = child.cpu_times()
+                    spent += times.user + times.system
+        return spent
+
+
+def processors(moments: Sequence[Moment]) -> dict[str, float]:
+    """Processors that each process used while there was load, by name; those of one name are told apart by a number."""
+    intervals: list[tuple[dict[str, float], float]] = []
+    for before, after in zip(moments, moments[1:], strict=False):
+        seconds = after.at - before.at
+        if seconds <= 0:
+            continue
+        used = {
+            name: max(0.0, spent - before.server[name]) / seconds
+            for name, spent in after.server.items()
+            if name in before.server
+        }
+        generator = max(0.0, after.generator_s - before.generator_s) / seconds
+        intervals.append(({**used, GENERATOR: generator}, sum(used.values())))
+    most = max((total for _, total in intervals), default=0.0)
+    busy = [used for used, total in intervals if total >= BUSY * most and most]
+    if not busy:
+        return {}
+    names = dict.fromkeys(name for used in busy for name in used)
+    return {_told(name, names): sum(used.get(name, 0.0) for used in busy) / len(busy) for name in names}
+
+
+def _told(name: str, names: Mapping[str, None]) -> str:
+    """Without the process id where no other process has the name."""
+    short = NUMBER.sub("", name)
+    return short if sum(NUMBER.sub("", each) == short for each in names) == 1 else name
+
+
+def gpus(said: str) -> dict[str, dict[str, float]]:
+    """From nvidia-smi's lines: median use, power and clock of the busy half of the looks, and the most memory."""
+    looks: dict[str, list[list[float]]] = defaultdict(list)
+    for line in said.splitlines():
+        index, *fields = [field.strip() for field in line.split(",")]
+        try:
+            numbers = [float(field) for field in fields]
+        except ValueError:  # "[N/A]", or a line that was not written to its end
+            continue
+        if len(numbers) == len(QUERY):
+            looks[index].append(numbers)
+    found = {}
+    for index, rows in looks.items():
+        most = max(row[0] for row in rows)
+        busy = [row for row in rows if row[0] >= BUSY * most]
+        found[index] = {
+            "utilization_percent": statistics.median(row[0] for row in busy),
+            "memory_mib": max(row[1] for row in rows),
+            "power_w": statistics.median(row[2] for row in busy),
+            "clock_mhz": statistics.median(row[3] for row in busy),
+        }
+    return found
+
+
+def gpu_memory_mib() -> dict[str, float]:
+    """Memory in use on each GPU now, whoever has it; empty where there is none."""
+    if shutil.which("nvidia-smi") is None:
+        return {}
+    command = ["nvidia-smi", "--query-gpu=index,memory.used", "--format=csv,noheader,nounits"]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
+        pairs = [line.split(",") for line in said.splitlines() if line.strip()]
+        return {index.strip(): float(used) for index, used in pairs}
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return {}

@@ -18,7 +18,7 @@ PINS := constraints.txt client/pyproject.toml export/pyproject.toml server/pypro
 TYPED := client/src export/src server/src loadtest/src tests scripts benchmarks docker model_repository/acoustic/1/shrota_acoustic model_repository/acoustic_torch/1/shrota_torch \
 	model_repository/ctc_decoder/1/shrota_decoder training/shrota_training
 
-.PHONY: help demo serve test lint format bench quality report sweep loadtest soak overload export clean
+.PHONY: help demo serve test lint format bench bench-gpu quality report sweep loadtest soak overload export clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,11 @@ format: $(VENV)/.ready-dev ## format the code
 
 bench: $(VENV)/.ready ## measure what the README claims about speed and memory
 	@$(BIN)/python -m benchmarks
+
+# PyTorch with CUDA is not the one that .venv has: name the Python of an environment that benchmarks/gpu_environment.sh made
+GPU_PYTHON ?= python3
+bench-gpu: ## on an NVIDIA GPU: bars, kernels, roofline, asr through Triton, to docs/benchmarks/ (GPU_PYTHON=..., PERF_ANALYZER=..., ARGS=...)
+	@exec "$(GPU_PYTHON)" -m benchmarks.gpu_serving $(if $(PERF_ANALYZER),--perf-analyzer "$(PERF_ANALYZER)") $(ARGS)
 
 quality: $(VENV)/.ready ## measure each way of decoding on held-out speech, which a clone lacks: first make -C training DATA=... test-set held-out
 	@$(BIN)/python -m benchmarks.decoder_quality --checkpoint $(CHECKPOINT)

@@ -1,4 +1,4 @@
-"""The engine on an NVIDIA GPU: in process, kernel by kernel, and through the embedded Triton server; ``make bench-gpu``.
+"""The engine on an NVIDIA GPU: in process, kernel by kernel, and through the embedded server; ``make bench-gpu``.
 
     python -m benchmarks.gpu_serving --seconds 480
 

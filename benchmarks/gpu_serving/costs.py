@@ -18,7 +18,7 @@ BYTES = 2
 """Of a number in 16 bits."""
 ENCODER_PARTS = ("attention projections", "feed-forward", "head")
 REPEATS, TRIES = 8, 5
-SIZES = {"cuda": (8192, 2**31), "cpu": (768, 2**26)}
+SIZES = {"cuda": (8192, 2**31), "cpu": (384, 2**26)}
 """Width of the matrices, bytes of the copy."""
 
 

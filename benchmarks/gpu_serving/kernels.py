@@ -25,7 +25,7 @@ PATTERNS = (
     (r"memcpy|memset|copy|catarray|(^|::)cat$|gather|scatter|index|transpose|clone|contiguous|(^|_|::)pad", COPIES),
 )
 """In the name, small letters; the first that fits counts. Convolutions are implicit matrix products, and attention is
-made of them, so those come first. Names are cuBLAS's, cuDNN's, PyTorch's and those of ``shrota_torch.device_kernels``."""
+made of them, so those come first. Names are cuBLAS's, cuDNN's, PyTorch's and ``shrota_torch``'s own."""
 EXTRACTOR, PROJECTION, ENCODER = "feature extractor", "projection and position", "encoder and head"
 STAGES = (EXTRACTOR, PROJECTION, ENCODER)
 LAST_OF_EXTRACTOR = re.compile(r"first_convolution|norm_gelu")

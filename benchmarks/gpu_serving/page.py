@@ -77,16 +77,18 @@ def heading(results: Mapping[str, Any]) -> list[str]:
     used = results.get("memory_before_mib") or {}
     if used:
         others += f" GPU memory in use before: {', '.join(f'{mib:,.0f} MiB' for mib in used.values())}."
-    return [
-        f"`{results['command']}`",
+    model = (
         f"Random weights in the architecture of IndicWav2Vec-Hindi: {shape['num_hidden_layers']} layers of width "
         f"{shape['hidden_size']}, {shape['num_attention_heads']} heads, convolutions of width {max(shape['conv_dim'])} "
-        f"({published}). Not compared on speech here: that is the gate's business, `shrota export torch`.",
+        f"({published}). Not compared on speech here: that is the gate's business, `shrota export torch`."
+    )
+    place = (
         f"{where}, CUDA {machine['cuda']}; {machine['processor']}, {results['cores']} cores; {results['date']}; python "
         f"{machine['python']}, {versions}; Triton embedded (nvidia-pytriton's tritonserver), perf_analyzer on the same "
-        f"machine. {others}",
-        "The processor's counterpart is `make bench`: [cpu.md](cpu.md).",
-    ]
+        f"machine. {others}"
+    )
+    counterpart = "The processor's counterpart is `make bench`: [cpu.md](cpu.md)."
+    return [f"`{results['command']}`", model, place, counterpart]
 
 
 def chapters(results: Mapping[str, Any]) -> list[Chapter]:
@@ -148,7 +150,7 @@ def _peak_memory(results: Mapping[str, Any]) -> str:
 def _process(results: Mapping[str, Any]) -> list[Block]:
     blocks: list[Block] = []
     for name, step in results["steps"].items():
-        if "engines" in step and "rows" in step:
+        if step.get("engines") and not name.startswith("kernels"):
             blocks.append(_turns(name, step))
             blocks += [Paragraph(f"{engine} does not run: {why}") for engine, why in step.get("failed", {}).items()]
     points = results["steps"].get("batches", {}).get("points", [])
@@ -192,8 +194,8 @@ def _turns(name: str, step: Mapping[str, Any]) -> Table:
     return Table(
         ["engine", "median, ms", "half of the runs, ms", "least, ms", "audio, s/s", "times PyTorch", "runs"],
         rows,
-        f"{name}: {step['rows']} x {step['seconds_of_audio']:g} s, raw audio to log-probabilities, all engines by turns; "
-        "audio and results on the GPU unless it says host",
+        f"{name}: {step['rows']} x {step['seconds_of_audio']:g} s, raw audio to log-probabilities, all engines by "
+        "turns; audio and results on the GPU unless it says host",
     )
 
 
@@ -201,9 +203,9 @@ def _kernels(step: Mapping[str, Any]) -> list[Block]:
     engines = step.get("engines", {})
     if not engines:
         return []
-    rows = []
-    for kind in KINDS:
-        rows.append([kind, *(_share(each["kinds"].get(kind, 0.0), each["busy_ms"]) for each in engines.values())])
+    rows = [
+        [kind, *(_share(each["kinds"].get(kind, 0.0), each["busy_ms"]) for each in engines.values())] for kind in KINDS
+    ]
     rows.append(["GPU busy", *(f"{each['busy_ms']:.2f}" for each in engines.values())])
     rows.append(["whole run, unprofiled", *(number(each["median_ms"]) for each in engines.values())])
     caption = (

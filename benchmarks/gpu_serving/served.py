@@ -3,7 +3,7 @@
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ from shrota_server import TritonServer
 ENGINE, ENSEMBLE = "acoustic_torch", "asr"
 EQUAL, MIXED = "equal", "1 to 20 s"
 EQUAL_CLIPS, MIXED_CLIPS = 7, 63
-"""No multiples of two: each of a power of two of workers sends all of them, see the perf_analyzer package's ``data``."""
+"""Odd, so that each of a power of two of workers sends all of them, see :mod:`shrota_loadtest.perf_analyzer.data`."""
 SHORTEST_S, LONGEST_S = 1.0, 20.0
 READY_S = 180.0
 LEAST_S = 25.0
@@ -62,6 +62,34 @@ class Ask:
         """For whoever waits."""
         memory = ", shared memory" if self.shared_memory != "none" else ""
         return f"{self.model}, {self.lengths}, {self.concurrency} under way{memory}"
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A server that runs, and what it can be asked.
+
+    Attributes:
+        order: what is asked for.
+        addresses: of the server.
+        clips: by lengths.
+        folder: for perf_analyzer's files.
+        pid: of tritonserver.
+    """
+
+    order: Order
+    addresses: Addresses
+    clips: Mapping[str, Sequence[Clip]]
+    folder: Path
+    pid: int
+
+    def measure(self, ask: Ask, limit_s: float) -> dict[str, Any]:
+        """One load, in plain types."""
+        order = sweep.Order(
+            str(self.order.perf_analyzer), self.clips[ask.lengths], self.order.seconds_of_audio, limit_s, self.folder
+        )
+        return sweep.measure(
+            order, self.addresses, Point(Way(ask.model, "grpc", ask.shared_memory), CONCURRENCY, ask.concurrency)
+        )
 
 
 def asks(concurrencies: Sequence[int]) -> list[Ask]:
@@ -180,14 +208,16 @@ def serve_step(
             ready_s = time.monotonic() - started
             idle = gpu_memory_mib()
             addresses = Addresses(server.grpc_url, server.http_url, server.metrics_url)
+            scene = Scene(order, addresses, clips, folder, server.pid)
             wanted = asks(order.ranked_concurrencies())
-            _warm_up(order, addresses, clips, folder, wanted, end)
+            if time.monotonic() + WARM_UP_S + OVERHEAD_S < end:
+                _warm_up(scene, wanted)
             for ask in wanted:
                 name = {"model": ask.model, "lengths": ask.lengths, "shared_memory": ask.shared_memory}
                 if time.monotonic() + order.load_s + OVERHEAD_S > end:
                     points.append({**name, "value": ask.concurrency, "failed": LEFT_OUT})
                     continue
-                points.append({**name, **_point(order, addresses, clips, folder, ask, server.pid)})
+                points.append({**name, **_point(scene, ask)})
                 say(f"  {ask.label}: {_outcome(points[-1])}")
     except BaseException as error:
         if not points:
@@ -214,32 +244,13 @@ def _outcome(point: dict[str, Any]) -> str:
     return f"{point['audio_seconds_per_second']:,.0f} s/s, p50 {point['p50_ms']:.1f} ms"
 
 
-def _order(order: Order, clips: Sequence[Clip], folder: Path, limit_s: float) -> sweep.Order:
-    return sweep.Order(str(order.perf_analyzer), clips, order.seconds_of_audio, limit_s, folder)
-
-
-def _warm_up(
-    order: Order,
-    addresses: Addresses,
-    clips: dict[str, list[Clip]],
-    folder: Path,
-    wanted: Sequence[Ask],
-    end: float,
-) -> None:
+def _warm_up(scene: Scene, wanted: Sequence[Ask]) -> None:
     """A load of all lengths that nobody reads: the engine captures a CUDA graph for each size that it meets first."""
     ask = next(each for each in wanted if each.lengths == MIXED)
-    if time.monotonic() + WARM_UP_S + OVERHEAD_S < end:
-        found = sweep.measure(_order(order, clips[MIXED], folder, WARM_UP_S), addresses, _sweep_point(ask))
-        say(f"  warm-up: {_outcome(found)}")
+    say(f"  warm-up: {_outcome(scene.measure(ask, WARM_UP_S))}")
 
 
-def _sweep_point(ask: Ask) -> Point:
-    return Point(Way(ask.model, "grpc", ask.shared_memory), CONCURRENCY, ask.concurrency)
-
-
-def _point(
-    order: Order, addresses: Addresses, clips: dict[str, list[Clip]], folder: Path, ask: Ask, pid: int
-) -> dict[str, Any]:
-    with Others(lambda: pid) as others, Watch(pid, gpu=order.device == "cuda") as watch:
-        found = sweep.measure(_order(order, clips[ask.lengths], folder, order.load_s), addresses, _sweep_point(ask))
+def _point(scene: Scene, ask: Ask) -> dict[str, Any]:
+    with Others(lambda: scene.pid) as others, Watch(scene.pid, gpu=scene.order.device == "cuda") as watch:
+        found = scene.measure(ask, scene.order.load_s)
     return {**found, **watch.result(), "others_share": others.share}

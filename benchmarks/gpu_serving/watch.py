@@ -1,4 +1,4 @@
-"""What the processes of the server and the load generator take of the processors, and the GPU's own numbers, meanwhile."""
+"""What server and load generator take of the processors, by process, and the GPU's own numbers meanwhile."""
 
 import contextlib
 import re
@@ -11,6 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from types import TracebackType
 from typing import Any, Self
 
@@ -55,7 +56,7 @@ class Watch:
 
     def __enter__(self) -> Self:
         if self._gpu:
-            self._file = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - until the end
+            self._file = tempfile.TemporaryFile("w+", encoding="utf-8")
             query = f"--query-gpu=index,{','.join(QUERY)}"
             command = ["nvidia-smi", query, "--format=csv,noheader,nounits", "-lms", str(round(1000 * EVERY_S))]
             self._smi = subprocess.Popen(command, stdout=self._file, stderr=subprocess.DEVNULL, text=True)
@@ -96,7 +97,7 @@ class Watch:
 def processors(moments: Sequence[Moment]) -> dict[str, float]:
     """Processors that each process used while there was load, by name; those of one name are told apart by a number."""
     intervals: list[tuple[dict[str, float], float]] = []
-    for before, after in zip(moments, moments[1:], strict=False):
+    for before, after in pairwise(moments):
         seconds = after.at - before.at
         if seconds <= 0:
             continue

@@ -210,7 +210,7 @@ def _kernels(step: Mapping[str, Any]) -> list[Block]:
     rows.append(["whole run, unprofiled", *(number(each["median_ms"]) for each in engines.values())])
     caption = (
         f"Milliseconds of one run of {step['rows']} x {step['seconds_of_audio']:g} s by kind of kernel, by PyTorch's "
-        "profiler; idle is what the run takes beyond that without the profiler"
+        "profiler, launched one by one; idle is what the run, as it is served, takes beyond that without the profiler"
     )
     blocks: list[Block] = [Table(["kind", *engines], rows, caption)]
     blocks += _picture(KERNELS, caption, draw_kernels, engines)

@@ -25,6 +25,8 @@ QUERY = ("utilization.gpu", "memory.used", "power.draw", "clocks.sm")
 BUSY = 0.5
 """Of the greatest use: intervals with less are before and after the load, and left out."""
 GENERATOR = "perf_analyzer"
+WORDS = 6
+"""Of its command line, where its name may stand: behind Python, or a loader with its options."""
 NUMBER = re.compile(r" \(\d+\)$")
 
 
@@ -88,7 +90,7 @@ class Watch:
         spent = 0.0
         for child in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.Error):
-                if any(GENERATOR in word for word in child.cmdline()[:3]):
+                if any(GENERATOR in word for word in child.cmdline()[:WORDS]):
                     times = child.cpu_times()
                     spent += times.user + times.system
         return spent

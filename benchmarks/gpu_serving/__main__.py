@@ -102,7 +102,7 @@ class ServingRun(Run):
             ExportError: it was another one.
         """
         for name in ("machine", "shape", "rows", "seconds_of_audio", "gpus"):
-            if before[name] != self.results[name]:
+            if _lasting(before[name]) != _lasting(self.results[name]):
                 raise ExportError(f"--add: the page there has another {name.replace('_', ' ')}; name another --output")
         self.results["steps"] = dict(before["steps"])
         self.results["command"] = f"{before['command']}` and `{self.results['command']}"
@@ -299,6 +299,12 @@ def measure(order: Order, work: ServingRun, bench: Bench) -> None:
     work.step("onnxruntime", bench.onnx, least_s=least_s)
 
 
+def _lasting(described: Any) -> Any:
+    """Without what is another number at every look: a GPU's free memory."""
+    gpu = described.get("gpu") if isinstance(described, dict) else None
+    return {**described, "gpu": {**gpu, "free_bytes": None}} if gpu else described
+
+
 def default_output(device: str) -> Path:
     """By the name of the GPU; a trial on a processor goes to the build folder."""
     gpu = find_gpu() if device == "cuda" else None
@@ -352,7 +358,7 @@ def _counts(text: str) -> tuple[int, ...]:
 @click.option(
     "--measure-seconds", type=click.FloatRange(0.1), default=6, show_default=True, help="Of engines by turns."
 )
-@click.option("--load-seconds", type=click.FloatRange(1), default=6, show_default=True, help="Of a load on Triton.")
+@click.option("--load-seconds", type=click.FloatRange(1), default=5, show_default=True, help="Of a load on Triton.")
 @click.option("--decoders", type=click.IntRange(1), default=6, show_default=True, help="Processes of the decoder.")
 @click.option("--perf-analyzer", help="The program. [that on the PATH]")
 @click.option("--work", type=click.Path(path_type=Path), help="Folder that keeps the checkpoint for the next run.")

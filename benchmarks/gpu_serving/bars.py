@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.gpu_serving.engines import REFERENCE
+from benchmarks.gpu_serving.engines import REFERENCE, from_host
 from benchmarks.gpu_serving.served import ENGINE, ENSEMBLE, EQUAL, MIXED
 
 AUDIO_S_PER_S = 12_000.0
@@ -177,6 +177,9 @@ def _latency(results: Mapping[str, Any], precision: str, steps: Sequence[Step], 
         return Bar(what, precision, NOT_MEASURED, None, None)
     shared = _best(steps, lambda step: latency(step, model, "system"), highest=False)
     beside = f"; in shared memory {shared[0]:.2f} ms" if shared else ""
+    if model == ENGINE:
+        alone = results["steps"].get("batch 1", {}).get("engines", {}).get(from_host(precision))
+        beside += f"; in process, host to host, {alone['median_ms']:.2f} ms" if alone else ""
     base = reference_ms(results, 1)
     return Bar(
         what,

@@ -241,11 +241,11 @@ def test_the_gpus_own_numbers() -> None:
     }
 
 
-def point(model: str, lengths: str, value: int, rate: float, p50: float, memory: str = "none") -> dict[str, Any]:
+def point(model: str, lengths: str, value: int, rate: float, p50: float) -> dict[str, Any]:
     return {
         "model": model,
         "lengths": lengths,
-        "shared_memory": memory,
+        "shared_memory": "none",
         "value": value,
         "audio_seconds_per_second": rate,
         "utterances_per_second": rate / 10,
@@ -408,3 +408,47 @@ def test_steps_of_an_earlier_run_are_kept(tmp_path: Path) -> None:
 
 def test_a_trial_goes_to_the_build_folder() -> None:
     assert default_output("cpu") == Path("build/gpu-serving")
+
+
+TRIAL = (
+    *("--device", "cpu", "--layers", "1", "--hidden-size", "32", "--heads", "4", "--conv-dim", "16", "--rows", "2"),
+    *("--batches", "1,2", "--seconds-of-audio", "0.5", "--measure-seconds", "0.1", "--seconds", "200"),
+)
+
+
+def test_in_process_on_a_processor(tmp_path: Path) -> None:
+    """All steps of this process, with the same code as on a GPU."""
+    wanted = ("load engines", "batch", "kernels")
+    only = [word for name in wanted for word in ("--only", name)]
+    done = CliRunner().invoke(main, [*TRIAL, *only, "--output", str(tmp_path / "trial")])
+    assert done.exit_code == 0, done.output
+    content = json.loads((tmp_path / "trial" / "report.json").read_text(encoding="utf-8"))
+    assert list(content["steps"]) == ["load engines", "batch 2", "batch 1", "batches", "kernels"]
+    assert not any(step.get("error") for step in content["steps"].values())
+    assert content["steps"]["load engines"]["failed"] == {}
+    engines = content["steps"]["batch 2"]["engines"]
+    assert {REFERENCE, "acoustic_torch fp32", "acoustic_torch fp8, host to host"} <= set(engines)
+    assert {each["rows"] for each in content["steps"]["batches"]["points"]} == {1, 2}
+    kinds = content["steps"]["kernels"]["engines"]["acoustic_torch fp32"]["kinds"]
+    assert kinds[PRODUCT_KERNELS] > 0
+    text = (tmp_path / "trial.md").read_text(encoding="utf-8")
+    assert "NOT the published shape" in text
+    assert "no GPU" in text
+
+
+@pytest.mark.triton
+def test_through_triton_without_the_program(tmp_path: Path) -> None:
+    """What fails is said on the page, with the last words of the log, and the command goes on."""
+    program = tmp_path / "perf_analyzer"
+    program.write_text("#!/bin/sh\necho no server >&2\nexit 99\n", encoding="utf-8")
+    program.chmod(0o755)
+    options = ["--only", "triton", "--configurations", "fp32:1/2/40", "--concurrency", "2", "--load-seconds", "1"]
+    done = CliRunner().invoke(
+        main, [*TRIAL, *options, "--perf-analyzer", str(program), "--output", str(tmp_path / "trial")]
+    )
+    assert done.exit_code == 0, done.output
+    content = json.loads((tmp_path / "trial" / "report.json").read_text(encoding="utf-8"))
+    step = content["steps"]["triton fp32 1/2, 40 s"]
+    assert step["ready_s"] > 0
+    assert {point["failed"] for point in step["points"]} == {"perf_analyzer ended with exit code 99: no server"}
+    assert "failed: perf_analyzer ended" in (tmp_path / "trial.md").read_text(encoding="utf-8")

@@ -21,7 +21,7 @@ TYPED := client/src export/src server/src loadtest/src tests scripts benchmarks 
 .PHONY: help demo serve test lint format bench bench-gpu quality report sweep loadtest soak overload export clean
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/.ready: $(PINS) scripts/preflight.py
 	@"$(or $(PYTHON),python3)" scripts/preflight.py

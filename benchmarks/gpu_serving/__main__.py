@@ -20,7 +20,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -59,6 +59,7 @@ from scripts.repository import ROOT
 from shrota_client.errors import ShrotaError
 from shrota_client.gpu import find_gpu
 from shrota_client.pages.host import cores
+from shrota_client.pages.load import Load
 from shrota_client.pages.write import JSON, claim
 from shrota_export.checkpoint import Checkpoint, find_checkpoint
 from shrota_export.errors import ExportError, GateSettingError
@@ -106,6 +107,16 @@ class ServingRun(Run):
                 raise ExportError(f"--add: the page there has another {name.replace('_', ' ')}; name another --output")
         self.results["steps"] = dict(before["steps"])
         self.results["command"] = f"{before['command']}` and `{self.results['command']}"
+
+    def step(self, name: str, work: Callable[[], dict[str, Any]], least_s: float = LEAST_S) -> dict[str, Any]:
+        """As of any run, with what other programs took; where there is a server, each load has it."""
+        before, since = Load.now(), time.monotonic()
+
+        def watched() -> dict[str, Any]:
+            found = work()
+            return {**found, "others_share": before.others(Load.now(), time.monotonic() - since)}
+
+        return super().step(name, work if name.startswith("triton") else watched, least_s)
 
     def write(self) -> None:
         """The page. What cannot be shown does not end the measurement: the results are kept."""

@@ -3,7 +3,7 @@
 import json
 import re
 import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,18 +84,18 @@ def summary(kernels: Sequence[Kernel], median_ms: float | None) -> dict[str, Any
         median_ms: that the run takes without the profiler; what the GPU is idle in it is the difference.
     """
     ordered = sorted(kernels, key=lambda kernel: kernel.start)
-    kinds: Counter[str] = Counter()
-    stages: dict[str, Counter[str]] = {}
-    names: Counter[str] = Counter()
+    kinds: dict[str, float] = defaultdict(float)
+    stages: dict[str, dict[str, float]] = {}
+    names: dict[str, float] = defaultdict(float)
     calls: Counter[str] = Counter()
     parts = stages_of(ordered)
     for place, each in enumerate(ordered):
         kind = kind_of(each.name)
-        kinds[kind] += each.duration / 1000  # type: ignore[assignment]
-        names[each.name] += each.duration / 1000  # type: ignore[assignment]
+        kinds[kind] += each.duration / 1000
+        names[each.name] += each.duration / 1000
         calls[each.name] += 1
         if parts is not None:
-            stages.setdefault(parts[place], Counter())[kind] += each.duration / 1000  # type: ignore[assignment]
+            stages.setdefault(parts[place], defaultdict(float))[kind] += each.duration / 1000
     busy = busy_us(ordered) / 1000
     return {
         "median_ms": median_ms,
@@ -105,7 +105,7 @@ def summary(kernels: Sequence[Kernel], median_ms: float | None) -> dict[str, Any
         "stages": {stage: {kind: stages[stage][kind] for kind in KINDS} for stage in STAGES if stage in stages},
         "top": [
             {"name": name, "kind": kind_of(name), "calls": calls[name], "ms": spent}
-            for name, spent in names.most_common(TOP)
+            for name, spent in sorted(names.items(), key=lambda item: -item[1])[:TOP]
         ],
     }
 

@@ -64,16 +64,12 @@ def heading(results: Mapping[str, Any]) -> list[str]:
     versions = ", ".join(f"{name} {value}" for name, value in machine["versions"].items())
     where = f"{results.get('gpus', 1)} x {gpu['name']}, driver {gpu['driver']}" if gpu else "no GPU"
     published = "the published shape" if shape["is_published"] else "NOT the published shape: a trial"
-    shares = [
-        point["others_share"]
-        for step in served_steps(results)
-        for point in step["points"]
-        if point.get("others_share") is not None
-    ]
+    looked = [*results["steps"].values(), *(point for step in served_steps(results) for point in step["points"])]
+    shares = [each["others_share"] for each in looked if each.get("others_share") is not None]
     others = "Other programs: not known."
     if shares:
         loud = ", too much to trust the numbers" if max(shares) > QUIET else ""
-        others = f"Other programs took at most {percent(max(shares))} of the processors during a load{loud}."
+        others = f"Other programs took at most {percent(max(shares))} of the processors during a step or a load{loud}."
     used = results.get("memory_before_mib") or {}
     if used:
         others += f" GPU memory in use before: {', '.join(f'{mib:,.0f} MiB' for mib in used.values())}."
@@ -153,6 +149,9 @@ def _process(results: Mapping[str, Any]) -> list[Block]:
         if step.get("engines") and not name.startswith("kernels"):
             blocks.append(_turns(name, step))
             blocks += [Paragraph(f"{engine} does not run: {why}") for engine, why in step.get("failed", {}).items()]
+    attention = results["steps"].get("load engines", {}).get("attention_of_reference")
+    if attention and blocks:
+        blocks.append(Paragraph(f"{REFERENCE}: not compiled, attention by {attention!r}, as transformers chooses it."))
     points = results["steps"].get("batches", {}).get("points", [])
     if points:
         rows_of = sorted({point["rows"] for point in points})

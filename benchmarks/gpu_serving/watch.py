@@ -5,7 +5,6 @@ import re
 import shutil
 import statistics
 import subprocess
-import tempfile
 import threading
 import time
 from collections import defaultdict
@@ -19,7 +18,9 @@ import psutil
 
 from shrota_loadtest.processes import processor_times
 
-EVERY_S = 0.5
+SMI = "nvidia-smi"
+SMI_S = 30.0
+EVERY_S, GPU_EVERY_S = 0.5, 1.0
 QUERY = ("utilization.gpu", "memory.used", "power.draw", "clocks.sm")
 """Of nvidia-smi: per cent of the time in which a kernel ran, MiB, W, MHz."""
 BUSY = 0.5
@@ -40,7 +41,7 @@ class Moment:
 
 
 class Watch:
-    """Looks twice a second, within a ``with`` statement.
+    """Looks at the processors twice a second and at the GPUs once, within a ``with`` statement.
 
     Args:
         pid: of tritonserver.
@@ -49,41 +50,36 @@ class Watch:
 
     def __init__(self, pid: int, *, gpu: bool) -> None:
         self._server = psutil.Process(pid)
-        self._gpu = gpu and shutil.which("nvidia-smi") is not None
         self._moments: list[Moment] = []
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="watch", daemon=True)
-        self._smi: subprocess.Popen[str] | None = None
-        self._said = ""
+        self._said: list[str] = []
+        self._threads = [threading.Thread(target=self._watch, name="processors", daemon=True)]
+        if gpu and shutil.which(SMI) is not None:
+            self._threads.append(threading.Thread(target=self._ask, name=SMI, daemon=True))
 
     def __enter__(self) -> Self:
-        if self._gpu:
-            self._file = tempfile.TemporaryFile("w+", encoding="utf-8")
-            query = f"--query-gpu=index,{','.join(QUERY)}"
-            command = ["nvidia-smi", query, "--format=csv,noheader,nounits", "-lms", str(round(1000 * EVERY_S))]
-            self._smi = subprocess.Popen(command, stdout=self._file, stderr=subprocess.DEVNULL, text=True)
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._over.set()
-        self._thread.join()
-        if self._smi is not None:
-            self._smi.terminate()
-            self._smi.wait()
-            self._file.seek(0)
-            self._said = self._file.read()
-            self._file.close()
+        for thread in self._threads:
+            thread.join()
 
     def result(self) -> dict[str, Any]:
         """In plain types: processors of each process, and of each GPU the numbers of :data:`QUERY`."""
-        return {"processors": processors(self._moments), "gpus": gpus(self._said)}
+        return {"processors": processors(self._moments), "gpus": gpus("\n".join(self._said))}
 
     def _watch(self) -> None:
         while not self._over.wait(EVERY_S):
             self._moments.append(Moment(time.monotonic(), processor_times(self._server), self._generator_s()))
+
+    def _ask(self) -> None:
+        while not self._over.wait(GPU_EVERY_S):
+            self._said.append(ask_gpus(QUERY))
 
     def _generator_s(self) -> float:
         """Of perf_analyzer, which this process has started."""
@@ -150,12 +146,19 @@ def gpus(said: str) -> dict[str, dict[str, float]]:
 
 def gpu_memory_mib() -> dict[str, float]:
     """Memory in use on each GPU now, whoever has it; empty where there is none."""
-    if shutil.which("nvidia-smi") is None:
-        return {}
-    command = ["nvidia-smi", "--query-gpu=index,memory.used", "--format=csv,noheader,nounits"]
+    pairs = [line.split(",") for line in ask_gpus(("memory.used",)).splitlines() if line.strip()]
     try:
-        said = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
-        pairs = [line.split(",") for line in said.splitlines() if line.strip()]
         return {index.strip(): float(used) for index, used in pairs}
-    except (OSError, ValueError, subprocess.SubprocessError):
+    except ValueError:  # "[N/A]"
         return {}
+
+
+def ask_gpus(names: Sequence[str]) -> str:
+    """A line for each GPU: its index, and what nvidia-smi calls by these names; empty where there is none."""
+    if shutil.which(SMI) is None:
+        return ""
+    command = [SMI, f"--query-gpu=index,{','.join(names)}", "--format=csv,noheader,nounits"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=SMI_S, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ""

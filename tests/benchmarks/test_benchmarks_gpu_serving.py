@@ -1,6 +1,8 @@
 """``python -m benchmarks.gpu_serving``: what is reckoned, and its page, without a GPU."""
 
 import json
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from benchmarks.gpu_serving.kernels import (
     PROJECTION,
     REST,
     Kernel,
+    _of_trace,
     busy_us,
     kind_of,
     stages_of,
@@ -37,7 +40,7 @@ from benchmarks.gpu_serving.kernels import (
 )
 from benchmarks.gpu_serving.order import Configuration, Order, parse_configuration
 from benchmarks.gpu_serving.served import ENGINE, ENSEMBLE, EQUAL, MIXED, asks, cut, make_copy, mixed_lengths
-from benchmarks.gpu_serving.watch import Moment, gpus, processors
+from benchmarks.gpu_serving.watch import Moment, Watch, gpu_memory_mib, gpus, processors
 from shrota_client.configuration import read_configuration
 from shrota_export.errors import ExportError, GateSettingError
 from shrota_export.random_checkpoint import Shape, make_config
@@ -239,6 +242,39 @@ def test_the_gpus_own_numbers() -> None:
     assert gpus(said) == {
         "0": {"utilization_percent": 93.0, "memory_mib": 3000.0, "power_w": 625.0, "clock_mhz": 1650.0}
     }
+
+
+def test_the_gpu_is_looked_at_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program in the place of nvidia-smi."""
+    program = tmp_path / "nvidia-smi"
+    text = '#!/bin/sh\ncase "$1" in *utilization*) echo "0, 95, 4000, 650, 1700";; *) echo "0, 700";; esac\n'
+    program.write_text(text, encoding="utf-8")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr("benchmarks.gpu_serving.watch.GPU_EVERY_S", 0.05)
+    monkeypatch.setattr("benchmarks.gpu_serving.watch.EVERY_S", 0.05)
+    with Watch(os.getpid(), gpu=True) as watch:
+        time.sleep(0.5)
+    found = watch.result()
+    assert found["gpus"]["0"]["memory_mib"] == 4000.0
+    assert "perf_analyzer" in found["processors"] or found["processors"] == {}  # this process may have done nothing
+    assert gpu_memory_mib() == {"0": 700.0}
+
+
+def test_kernels_of_a_trace() -> None:
+    """What a GPU did, of all that PyTorch's trace has."""
+
+    class Profiler:
+        def export_chrome_trace(self, path: str) -> None:
+            events = [
+                {"cat": "cpu_op", "name": "aten::mm", "ts": 1, "dur": 9},
+                {"cat": "kernel", "name": "nvjet_hsh", "ts": 5.5, "dur": 2.25},
+                {"cat": "gpu_memcpy", "name": "Memcpy DtoD", "ts": 8, "dur": 1},
+                {"name": "process_name", "ph": "M"},
+            ]
+            Path(path).write_text(json.dumps({"traceEvents": events}), encoding="utf-8")
+
+    assert _of_trace(Profiler()) == [Kernel("nvjet_hsh", 5.5, 2.25), Kernel("Memcpy DtoD", 8.0, 1.0)]
 
 
 def point(model: str, lengths: str, value: int, rate: float, p50: float) -> dict[str, Any]:

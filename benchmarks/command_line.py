@@ -22,6 +22,9 @@ def command_line(module: str, context: click.Context) -> str:
         if parameter.name is None or context.get_parameter_source(parameter.name) is not ParameterSource.COMMANDLINE:
             continue
         value = context.params[parameter.name]
+        if isinstance(parameter, click.Option) and parameter.is_flag:
+            words += [max(parameter.opts, key=len)] if value else []
+            continue
         for one in value if isinstance(value, tuple) else (value,):
             words += [max(parameter.opts, key=len), _text(one)]
     return shlex.join(words)

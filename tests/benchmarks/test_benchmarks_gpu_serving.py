@@ -456,10 +456,11 @@ def test_in_process_on_a_processor(tmp_path: Path) -> None:
     """All steps of this process, with the same code as on a GPU."""
     wanted = ("load engines", "batch", "kernels")
     only = [word for name in wanted for word in ("--only", name)]
-    done = CliRunner().invoke(main, [*TRIAL, *only, "--output", str(tmp_path / "trial")])
+    done = CliRunner().invoke(main, [*TRIAL, *only, "--add", "--output", str(tmp_path / "trial")])
     assert done.exit_code == 0, done.output
     content = json.loads((tmp_path / "trial" / "report.json").read_text(encoding="utf-8"))
     assert list(content["steps"]) == ["load engines", "batch 2", "batch 1", "batches", "kernels"]
+    assert " --add --only 'load engines' --only batch --only kernels " in content["command"]
     assert not any(step.get("error") for step in content["steps"].values())
     assert content["steps"]["load engines"]["failed"] == {}
     engines = content["steps"]["batch 2"]["engines"]

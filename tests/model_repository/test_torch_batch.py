@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from shrota_torch.batch import Rows, RowsError, run_together
 from shrota_torch.graphs import LONGEST, rounded
 
-Arrays = tuple[np.ndarray, np.ndarray]
+Arrays = tuple[NDArray[np.float32], NDArray[np.int32]]
 
 
 def rows(*lengths: int, value: float = 1.0, width: int | None = None) -> Rows:

@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from shrota_acoustic.engine import TritonEngine
 from shrota_acoustic.errors import AcousticError
 from shrota_acoustic.intake import Intake
+from shrota_acoustic.memory import Trimmer, keep_buffers
 from shrota_acoustic.metrics import triton_metrics
 from shrota_acoustic.scheduler import Scheduler
 from shrota_acoustic.settings import load_settings
@@ -36,7 +37,10 @@ class TritonPythonModel:
             settings, TritonEngine(pb_utils), triton_metrics(pb_utils, args["model_name"], settings.engines)
         )
         self._intake = Intake(settings, self._scheduler)
+        self._trimmer = Trimmer(lambda: self._scheduler.is_idle)
+        keep_buffers()
         self._scheduler.start()
+        self._trimmer.start()
 
     def execute(self, requests: list[Any]) -> list[None]:
         """Hands the requests to the scheduler, which answers them; blocks while too much waits."""
@@ -49,4 +53,5 @@ class TritonPythonModel:
 
     def finalize(self) -> None:
         """Answers what still waits and ends the threads."""
+        self._trimmer.stop()
         self._scheduler.stop()

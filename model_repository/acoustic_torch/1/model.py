@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from shrota_torch.batch import Rows, RowsError, run_together
+from shrota_torch.memory import keep_buffers
 
 
 class TritonPythonModel:
@@ -41,6 +42,7 @@ class TritonPythonModel:
                 torch.set_num_threads(1)  # what is left for the processor is small, and idle threads would spin
             self._engine = TorchEngine(folder, device)
             self._engine.warm_up()
+            keep_buffers()
         except EngineFileError as error:
             raise pb_utils.TritonModelException(str(error)) from None
         except RuntimeError as error:  # CUDA's

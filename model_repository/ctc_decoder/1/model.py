@@ -25,6 +25,7 @@ from shrota_decoder.checks import check_durations, check_log_probs
 from shrota_decoder.decoder import Decoder
 from shrota_decoder.errors import RequestCancelledError, RequestRefusedError, SettingsError
 from shrota_decoder.language_model import find_language_model
+from shrota_decoder.memory import MIB, keep_buffers
 from shrota_decoder.parameters import Parameters
 from shrota_decoder.result import Result
 from shrota_decoder.settings import load_settings
@@ -49,6 +50,7 @@ class TritonPythonModel:
             self.decoder.preload()
         except (SettingsError, RequestRefusedError) as error:
             raise pb_utils.TritonModelException(str(error)) from None
+        keep_buffers(most=4 * MIB, kept=16 * MIB)
         self.threads = ThreadPoolExecutor(settings.threads, "beam")
         self.decode_seconds = Counter("shrota_decode_seconds_total", "Seconds spent in decoding")
         self.audio_seconds = Counter("shrota_decoded_audio_seconds_total", "Seconds of audio decoded")

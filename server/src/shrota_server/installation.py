@@ -28,9 +28,9 @@ HELP_S = 30
 
 
 # glibc's allocator keeps what a long file has used, in up to eight pools a core: memory would grow with every one.
-# These make blocks beyond an engine batch's go back to the system as soon as they are free, and of the rest all but
-# 128 MiB a pool (mallopt(3)). Lower thresholds cost throughput: the system clears every page that it gives out anew.
-MALLOC = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "134217728"}
+# These make large blocks go back to the system as soon as they are free (mallopt(3)). The Python models, whose buffers
+# come and go with every request, set other thresholds for themselves, see their `memory.py`.
+MALLOC = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,12 @@ class Scheduler:
             for number in range(settings.engine_calls)
         ]
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is no request that has not been answered."""
+        with self._changed:
+            return not self._open
+
     def start(self) -> None:
         """Starts the threads."""
         for thread in self._threads:

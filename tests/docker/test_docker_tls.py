@@ -1,7 +1,6 @@
 """TLS as the README has it: example certificates, the image's settings, our client. nginx: test_operations_nginx.py."""
 
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,14 +9,12 @@ import pytest
 
 from shrota_client import Client, Tls
 from shrota_client.errors import ShrotaError
+from shrota_testing import tools
 from shrota_testing.container import Container
 from shrota_testing.repository import ROOT
 from shrota_testing.utterances import expected_text, noise
 
-pytestmark = [
-    pytest.mark.triton,
-    pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed"),
-]
+pytestmark = [pytest.mark.triton, tools.needs("openssl")]
 SCRIPT = ROOT / "docker/certs/example.sh"
 
 

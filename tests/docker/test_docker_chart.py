@@ -56,7 +56,10 @@ CASES: dict[str, Document] = {
             "dashboardAnnotations": {"grafana_folder": "Speech"},
         },
         "tracing": {"url": "http://collector:4318/v1/traces"},
-        "networkPolicy": {"dns": {"to": []}, "egress": [{"to": [{"ipBlock": {"cidr": "0.0.0.0/0"}}], "ports": [{"port": 443}]}]},
+        "networkPolicy": {
+            "dns": {"to": []},
+            "egress": [{"to": [{"ipBlock": {"cidr": "0.0.0.0/0"}}], "ports": [{"port": 443}]}],
+        },
         "extraArguments": ["--log-verbose=1"],
         "extraEnvironment": [{"name": "A", "value": "b"}],
     },

@@ -2,11 +2,13 @@
 
 import ast
 import json
+import os
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -77,12 +79,16 @@ class Triton:
     @property
     def probed(self) -> Any:
         """Its ports, for the probe."""
-        return PROBE.Server(self._server.server_port, 0, self._server.server_port)
+        return PROBE.Server(self._server.server_port, 0, self._server.server_port, pid=os.getpid())
 
     @property
     def ports(self) -> list[str]:
         """The same as options."""
-        return [f"--http={self._server.server_port}", f"--metrics={self._server.server_port}"]
+        return [
+            f"--http={self._server.server_port}",
+            f"--metrics={self._server.server_port}",
+            f"--server={os.getpid()}",
+        ]
 
     def close(self) -> None:
         """Ends it."""
@@ -174,6 +180,36 @@ def test_every_refusal_of_the_python_models_is_known_as_busy_or_not() -> None:
 def test_a_server_whose_model_has_died_is_dead_whatever_else_it_does(triton: Triton) -> None:
     triton.answer, triton.progress = DEAD, 1
     with pytest.raises(PROBE.ProbeError, match=r"does not transcribe: .*Stub process 'acoustic_0_0' is not healthy"):
+        PROBE.infer(triton.probed, 3)
+
+
+def test_dead_processes_are_the_zombies_among_the_stubs_of_this_server(tmp_path: Path) -> None:
+    table = {
+        1: "(tritonserver) S 0",
+        5: "(triton_python_b) S 1",
+        6: "(triton_python_b) Z 1",
+        7: "(sh) Z 1",
+        # of another server, whose name ends like the columns
+        20: "(other) S 0) S 0",
+        21: "(triton_python_b) Z 20",
+    }
+    for pid, columns in table.items():
+        (tmp_path / str(pid)).mkdir()
+        (tmp_path / str(pid) / "stat").write_text(f"{pid} {columns} {pid} 0\n", encoding="utf-8")
+    (tmp_path / "8").mkdir()
+    assert PROBE.dead_processes(PROBE.Server(), tmp_path) == {6}
+    assert PROBE.dead_processes(PROBE.Server(pid=20), tmp_path) == {21}
+
+
+def test_a_process_that_triton_has_ended_itself_is_not_taken_for_dead(
+    triton: Triton, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = [{6}, {9}]
+    monkeypatch.setattr(PROBE, "dead_processes", lambda _: looks.pop(0))
+    PROBE.infer(triton.probed, 3)
+    assert not looks
+    looks += [{6, 9}, {9}]
+    with pytest.raises(PROBE.ProbeError, match="the process of a Python model has died"):
         PROBE.infer(triton.probed, 3)
 
 

@@ -22,7 +22,7 @@ EXPIRED = (503, "in ensemble 'asr', [request id: <id_unknown>] Request timeout e
 REFUSED = (503, "there is more work than can be done in time, 18 s of it: try again later")
 METRICS = """# HELP nv_inference_request_success Number of successful inference requests
 nv_inference_request_success{{model="acoustic",version="1"}} {taken}
-nv_inference_request_success{{gpu_uuid="GPU-1",model="acoustic_trt",version="1"}} {done}
+nv_inference_request_success{{gpu_uuid="GPU-1",model="{engine}",version="1"}} {done}
 shrota_engine_input_seconds_total{{engine="acoustic_trt",model="acoustic"}} 7.5
 """
 """`acoustic` succeeds with every request that it takes."""
@@ -36,12 +36,14 @@ class Triton:
         answer: status and error of an inference; None: it does not answer.
         progress: what engines do between two looks at the metrics.
         ready: what it says of itself.
+        engine: the engine that it has.
     """
 
     def __init__(self) -> None:
         self.answer: tuple[int, str] | None = (200, "")
         self.progress = 0
         self.ready = True
+        self.engine = "acoustic_trt"
         self.requests: list[dict[str, Any]] = []
         self._done = 7
         self._taken = 70
@@ -52,7 +54,7 @@ class Triton:
             def do_GET(self) -> None:
                 if self.path == "/metrics":
                     fake._done += fake.progress
-                    self.reply(200, METRICS.format(done=fake._done, taken=fake._taken))
+                    self.reply(200, METRICS.format(engine=fake.engine, done=fake._done, taken=fake._taken))
                 else:
                     self.reply(200 if fake.ready else 400, "")
 
@@ -122,6 +124,12 @@ BUSY = pytest.mark.parametrize("answer", [FULL, EXPIRED, REFUSED, None], ids=["f
 def test_a_server_that_gets_other_work_done_is_alive(triton: Triton, answer: tuple[int, str] | None) -> None:
     triton.answer, triton.progress = answer, 1
     PROBE.infer(triton.probed, -0.5 if answer is None else 3)
+
+
+@pytest.mark.parametrize("engine", sorted(path.name for path in (ROOT / "model_repository").glob("acoustic_*")))
+def test_each_engine_s_work_counts_as_progress(triton: Triton, engine: str) -> None:
+    triton.answer, triton.progress, triton.engine = FULL, 1, engine
+    PROBE.infer(triton.probed, 3)
 
 
 @BUSY

@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import yaml
 
 from shrota_testing.repository import ROOT
 
@@ -80,6 +81,18 @@ def test_the_table_of_limits_is_what_the_files_say() -> None:
             scale = 10**6 if setting.endswith("microseconds") else 1
             assert found[setting] == {number * scale}, setting
     assert len(found) == 12
+
+
+def test_compose_and_chart_have_the_limits_that_the_table_says() -> None:
+    text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    said = dict(re.findall(r"`(max_audio_seconds|max_queue_size)` \| [^|]*; Compose and chart (\d+)", text))
+    assert len(said) == 2
+    wanted = {f"acoustic.{name}={value}" for name, value in said.items()}
+    (compose,) = re.findall(r'SHROTA_SETTINGS="(.*)"', (ROOT / "docker/.env").read_text(encoding="utf-8"))
+    assert set(compose.split()) == wanted
+    for file in ("values.yaml", "values-gpu.yaml"):
+        values = yaml.safe_load((ROOT / "docker/helm/shrota" / file).read_text(encoding="utf-8"))
+        assert set(values["model"]["settings"].split()) == wanted
 
 
 def limit_files(where: str, names: list[str]) -> list[Path]:

@@ -93,6 +93,18 @@ def test_every_flag_is_one_of_triton_s(tmp_path: Path, image: Image) -> None:
     assert used - known == {"--http-max-input-size"}, "only NVIDIA's later images get that one"
 
 
+def test_a_repository_without_an_engine_ends_the_start_in_triton_s_words(image: Image, tmp_path: Path) -> None:
+    """As the handbook has it: nothing of ours looks before."""
+    root = shutil.copytree(image[0], tmp_path / "image")
+    (root / "models/acoustic_onnx/1/model.onnx").unlink()
+    server = Container(root, image[1])
+    server.start()
+    assert server.process.wait(60)
+    server.process.stop()
+    assert server.process.describe_exit() == "exit code 1"
+    assert any("failed to load 'acoustic_onnx' version 1: " in line for line in server.process.log.lines)
+
+
 @pytest.mark.parametrize("path", ["repository/models/asr/unload", "repository/models/acoustic_trt/load"])
 def test_administration_is_closed(container: Container, path: str) -> None:
     status, answer = call_http(container.http_url, f"/v2/{path}", {})
@@ -135,8 +147,15 @@ def test_one_dead_process_of_two_is_found_though_every_other_request_is_answered
     with Container(*image) as server:
         assert probe(server, "live").returncode == 0
         psutil.Process(stub_pid(server.process.pid, "ctc_decoder")).kill()
-        answers = [call_http(server.http_url, "/v2/models/asr/infer", body)[0] for _ in range(6)]
-        assert answers.count(200) == 3
+        seen = set()
+
+        def both() -> bool:
+            status, answer = call_http(server.http_url, "/v2/models/asr/infer", body)
+            seen.add("" if status == 200 else re.sub(r"'\w+_0_\d'", "…", answer["error"]))
+            return len(seen) == 2
+
+        assert wait_until(both, 20)
+        assert seen == {"", "in ensemble 'asr', Stub process … is not healthy."}
         assert [probe(server, "live").returncode for _ in range(4)] == [1] * 4
 
 

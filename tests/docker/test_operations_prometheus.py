@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -218,7 +219,7 @@ def test_overload_fires_though_a_server_that_refuses_is_never_far_behind(tmp_pat
         asked = [pool.submit(ask, seed) for seed in range(callers)]
         try:
             for alert in ("ShrotaRefused", "ShrotaErrors", "ShrotaBacklog"):
-                assert until(lambda alert=alert: monitor.fires(alert), lambda: None, 60), alert
+                assert until(partial(monitor.fires, alert), lambda: None, 60), alert
         finally:
             stop.set()
         for each in asked:

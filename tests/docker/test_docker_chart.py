@@ -341,10 +341,10 @@ def test_shared_memory_holds_the_audio_that_the_settings_allow(values: Document)
 def test_the_readme_s_installations_are_ones_that_the_chart_takes() -> None:
     text = (ROOT / "docker/README.md").read_text(encoding="utf-8").replace("\\\n", " ")
     given = [
-        dict(each.split("=", 1) for each in line.split(","))
-        for line in re.findall(r"helm install .* --set (\S+)", text)
+        dict(each.split("=", 1) for one in re.findall(r"--set (\S+)", line) for each in one.split(","))
+        for line in re.findall(r"helm (?:install|upgrade) shrota docker/helm/shrota\b(.*--set.*)", text)
     ]
-    assert given
+    assert len(given) == 3
     for flat in given:
         values: Document = {}
         for path, value in flat.items():
@@ -352,7 +352,7 @@ def test_the_readme_s_installations_are_ones_that_the_chart_takes() -> None:
             place = values
             for parent in parents:
                 place = place.setdefault(parent, {})
-            place[name] = value
+            place[name] = True if value == "true" else value
         assert render(values)
 
 

@@ -5,7 +5,10 @@ Property tests draw the same examples every time, and a busy machine fails none 
 
 import os
 
+import pytest
 from hypothesis import settings
+
+from shrota_testing import tools
 
 # onnxruntime's wheels keep a database of usage in the home folder and send it to their maker otherwise
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -14,3 +17,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 settings.register_profile("shrota", deadline=None, derandomize=True)
 settings.load_profile("shrota")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Programs that a test needs are looked for before its fixtures want them."""
+    tools.check_marks(item)

@@ -3,6 +3,8 @@
 # client. Not for production: the keys can be read by everyone here, because nginx and Triton run as other users.
 #
 #   docker/certs/example.sh [FOLDER]
+#
+# server/ and nginx/ have what each of the two serves with; the authority's key and the client's stay out of both.
 set -euo pipefail
 cd "${1:-"$(dirname "$0")"}"
 new_key=(-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes)
@@ -20,3 +22,8 @@ issue server serverAuth "DNS:localhost,DNS:server,IP:127.0.0.1"
 issue client clientAuth "DNS:client"
 chmod 644 ./*.key ./*.pem
 chmod 600 authority.key
+for place in server nginx; do
+    mkdir -p "$place"
+    cp server.pem server.key authority.pem "$place"
+done
+rm server.pem server.key

@@ -1,7 +1,9 @@
 """Asks the server in this container for a transcript, or waits until its callers have gone.
 
-Triton's health stays green when the process of a Python model has died, so a probe has to be a real inference. It runs
-in NVIDIA's container, with that container's Python and no package: JSON over the HTTP port, which never leaves it.
+Triton's health stays green when the process of a Python model has died, so a probe has to be a real inference. Of a
+model with several processes, as the decoder has them, one may be dead and fail every other request, so that inferences
+alone find it by chance: the probe looks at the processes too. It runs in NVIDIA's container, with that container's
+Python and no package: JSON over the HTTP port, which never leaves it.
 
 ``probe.py live``: exit code 0 if the server transcribes, or is only too busy to: it must not be killed for that.
 ``probe.py ready``: the same, and Triton says that it is ready (it stops saying so when it is told to end).
@@ -9,6 +11,7 @@ in NVIDIA's container, with that container's Python and no package: JSON over th
 """
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -34,13 +37,18 @@ that is not there, and of one whose process has ended, is not among them.
 """
 PROGRESS = re.compile(
     r"shrota_engine_input_seconds_total\b|shrota_decoded_audio_seconds_total\b"
-    r"|nv_inference_request_success\{(.*,)?model=\"acoustic_(onnx|trt)\""
+    r"|nv_inference_request_success\{(.*,)?model=\"acoustic_(onnx|trt|torch)\""
 )
 """What engines and decoder have done. Not the successes of `acoustic`: it has one when it takes a request, the probe's
 own, whatever becomes of it."""
 ANSWERED = re.compile(r"nv_inference_request_success\b|" + PROGRESS.pattern)
 WORK = re.compile(r"nv_inference_pending_request_count\b|shrota_pending_seconds\b")
 ESTABLISHED = "01"
+TRITON = "tritonserver"
+STUB = "triton_python_backend_stub"[:15]
+"""What Linux keeps of the name of the process that runs a Python model."""
+CONFIRM_S = 0.1
+"""Until the second look at a process that seems dead: one that Triton has ended is so for a moment."""
 LOOK_S = 3
 """Time for one look at the metrics or the health; the transcript has a time of its own."""
 LOOK_EVERY_S = 0.25
@@ -52,12 +60,13 @@ class ProbeError(Exception):
 
 @dataclass(frozen=True)
 class Server:
-    """Ports of one server on this host."""
+    """Ports of one server on this host, and its process; 0: there is no other tritonserver here."""
 
     http: int = 8000
     grpc: int = 8001
     metrics: int = 8002
     host: str = "127.0.0.1"
+    pid: int = 0
 
     def call(self, port: int, path: str, timeout_s: float, body: str | None = None) -> tuple[int, str]:
         """Status and text of an answer; with a body it is posted."""
@@ -76,12 +85,38 @@ class Server:
         return sum(float(value) for name, _, value in lines if wanted.match(name))
 
 
+def dead_processes(server: Server, proc: Path = Path("/proc")) -> set[int]:
+    """Processes of Python models that have died: Triton does not wait for them, so they stay zombies (proc(5))."""
+    found: dict[int, tuple[str, str, int]] = {}
+    for path in proc.glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # gone meanwhile
+            process, _, rest = path.read_text(encoding="utf-8", errors="replace").partition(" (")
+            name, _, columns = rest.rpartition(") ")
+            state, parent = columns.split()[:2]
+            found[int(process)] = (name, state, int(parent))
+    servers = {server.pid} if server.pid else {pid for pid, (name, _, _) in found.items() if name == TRITON}
+    return {pid for pid, (name, state, parent) in found.items() if (name, state) == (STUB, "Z") and parent in servers}
+
+
+def check_models(server: Server) -> None:
+    """Looks whether all processes of the Python models live.
+
+    Raises:
+        ProbeError: one does not.
+    """
+    if dead := dead_processes(server):
+        time.sleep(CONFIRM_S)
+        if dead & dead_processes(server):
+            raise ProbeError("the process of a Python model has died, and Triton starts no other: restart the server")
+
+
 def infer(server: Server, timeout_s: float) -> None:
     """Transcribes some silence.
 
     Raises:
         ProbeError: the server answered that it cannot, or it neither answered nor got on with other work.
     """
+    check_models(server)
     samples = int(RATE * AUDIO_SECONDS)
     body = {
         "inputs": [{"name": "AUDIO", "datatype": "FP32", "shape": [1, samples], "data": [0.0] * samples}],
@@ -187,6 +222,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--longest", type=float, default=300, metavar="SECONDS", help="of drain: then it gives up")
     parser.add_argument("--in-flight-only", action="store_true", help="of drain: callers may stay connected")
     parser.add_argument("--callers", type=int, action="append", metavar="PORT", help="of drain: where they come [gRPC]")
+    parser.add_argument("--server", type=int, default=0, metavar="PID", help="where it is not the only tritonserver")
     for name, default in (("http", 8000), ("grpc", 8001), ("metrics", 8002)):
         parser.add_argument(f"--{name}", type=int, default=default, metavar="PORT")
     return parser
@@ -195,7 +231,7 @@ def make_parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Runs one of the three."""
     options = make_parser().parse_args()
-    server = Server(options.http, options.grpc, options.metrics)
+    server = Server(options.http, options.grpc, options.metrics, pid=options.server)
     if options.what == "drain":
         times = (options.notice, options.quiet, options.longest)
         callers = () if options.in_flight_only else options.callers or (server.grpc,)

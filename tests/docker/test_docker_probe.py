@@ -2,11 +2,13 @@
 
 import ast
 import json
+import os
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +22,7 @@ EXPIRED = (503, "in ensemble 'asr', [request id: <id_unknown>] Request timeout e
 REFUSED = (503, "there is more work than can be done in time, 18 s of it: try again later")
 METRICS = """# HELP nv_inference_request_success Number of successful inference requests
 nv_inference_request_success{{model="acoustic",version="1"}} {taken}
-nv_inference_request_success{{gpu_uuid="GPU-1",model="acoustic_trt",version="1"}} {done}
+nv_inference_request_success{{gpu_uuid="GPU-1",model="{engine}",version="1"}} {done}
 shrota_engine_input_seconds_total{{engine="acoustic_trt",model="acoustic"}} 7.5
 """
 """`acoustic` succeeds with every request that it takes."""
@@ -34,12 +36,14 @@ class Triton:
         answer: status and error of an inference; None: it does not answer.
         progress: what engines do between two looks at the metrics.
         ready: what it says of itself.
+        engine: the engine that it has.
     """
 
     def __init__(self) -> None:
         self.answer: tuple[int, str] | None = (200, "")
         self.progress = 0
         self.ready = True
+        self.engine = "acoustic_trt"
         self.requests: list[dict[str, Any]] = []
         self._done = 7
         self._taken = 70
@@ -50,7 +54,7 @@ class Triton:
             def do_GET(self) -> None:
                 if self.path == "/metrics":
                     fake._done += fake.progress
-                    self.reply(200, METRICS.format(done=fake._done, taken=fake._taken))
+                    self.reply(200, METRICS.format(engine=fake.engine, done=fake._done, taken=fake._taken))
                 else:
                     self.reply(200 if fake.ready else 400, "")
 
@@ -77,12 +81,16 @@ class Triton:
     @property
     def probed(self) -> Any:
         """Its ports, for the probe."""
-        return PROBE.Server(self._server.server_port, 0, self._server.server_port)
+        return PROBE.Server(self._server.server_port, 0, self._server.server_port, pid=os.getpid())
 
     @property
     def ports(self) -> list[str]:
         """The same as options."""
-        return [f"--http={self._server.server_port}", f"--metrics={self._server.server_port}"]
+        return [
+            f"--http={self._server.server_port}",
+            f"--metrics={self._server.server_port}",
+            f"--server={os.getpid()}",
+        ]
 
     def close(self) -> None:
         """Ends it."""
@@ -116,6 +124,12 @@ BUSY = pytest.mark.parametrize("answer", [FULL, EXPIRED, REFUSED, None], ids=["f
 def test_a_server_that_gets_other_work_done_is_alive(triton: Triton, answer: tuple[int, str] | None) -> None:
     triton.answer, triton.progress = answer, 1
     PROBE.infer(triton.probed, -0.5 if answer is None else 3)
+
+
+@pytest.mark.parametrize("engine", sorted(path.name for path in (ROOT / "model_repository").glob("acoustic_*")))
+def test_each_engine_s_work_counts_as_progress(triton: Triton, engine: str) -> None:
+    triton.answer, triton.progress, triton.engine = FULL, 1, engine
+    PROBE.infer(triton.probed, 3)
 
 
 @BUSY
@@ -174,6 +188,36 @@ def test_every_refusal_of_the_python_models_is_known_as_busy_or_not() -> None:
 def test_a_server_whose_model_has_died_is_dead_whatever_else_it_does(triton: Triton) -> None:
     triton.answer, triton.progress = DEAD, 1
     with pytest.raises(PROBE.ProbeError, match=r"does not transcribe: .*Stub process 'acoustic_0_0' is not healthy"):
+        PROBE.infer(triton.probed, 3)
+
+
+def test_dead_processes_are_the_zombies_among_the_stubs_of_this_server(tmp_path: Path) -> None:
+    table = {
+        1: "(tritonserver) S 0",
+        5: "(triton_python_b) S 1",
+        6: "(triton_python_b) Z 1",
+        7: "(sh) Z 1",
+        # of another server, whose name ends like the columns
+        20: "(other) S 0) S 0",
+        21: "(triton_python_b) Z 20",
+    }
+    for pid, columns in table.items():
+        (tmp_path / str(pid)).mkdir()
+        (tmp_path / str(pid) / "stat").write_text(f"{pid} {columns} {pid} 0\n", encoding="utf-8")
+    (tmp_path / "8").mkdir()
+    assert PROBE.dead_processes(PROBE.Server(), tmp_path) == {6}
+    assert PROBE.dead_processes(PROBE.Server(pid=20), tmp_path) == {21}
+
+
+def test_a_process_that_triton_has_ended_itself_is_not_taken_for_dead(
+    triton: Triton, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = [{6}, {9}]
+    monkeypatch.setattr(PROBE, "dead_processes", lambda _: looks.pop(0))
+    PROBE.infer(triton.probed, 3)
+    assert not looks
+    looks += [{6, 9}, {9}]
+    with pytest.raises(PROBE.ProbeError, match="the process of a Python model has died"):
         PROBE.infer(triton.probed, 3)
 
 

@@ -58,6 +58,27 @@ def test_both_engines_are_loaded_and_the_first_is_the_usual_one() -> None:
     assert SERVE.engines("acoustic_trt, acoustic_onnx")[0] == "acoustic_trt"
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_the_engine_of_pytorch_is_loaded_where_pytorch_is(monkeypatch: pytest.MonkeyPatch, *, there: bool) -> None:
+    asked = []
+
+    def find_spec(name: str) -> object:
+        asked.append(name)
+        return object() if there else None
+
+    monkeypatch.setattr(SERVE.importlib.util, "find_spec", find_spec)
+    assert SERVE.engines("acoustic_onnx") == ["acoustic_onnx"]
+    assert not asked
+    if there:
+        assert "--load-model=acoustic_torch" in flags(SHROTA_ENGINES="acoustic_torch,acoustic_onnx")
+    else:
+        with pytest.raises(
+            SERVE.SettingError, match=r"^[^\n]*acoustic_torch needs PyTorch, which this image has not: [^\n]*$"
+        ):
+            flags(SHROTA_ENGINES="acoustic_torch,acoustic_onnx")
+    assert asked == ["torch"]
+
+
 def test_a_repository_may_be_in_an_object_store() -> None:
     assert "--model-repository=s3://bucket/models" in flags(SHROTA_REPOSITORY="s3://bucket/models")
 

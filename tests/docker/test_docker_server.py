@@ -43,6 +43,7 @@ PROBE: Any = load(scripts.PROBE)
 def probe(server: Container, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Runs the image's probe against a server."""
     ports = [f"--{name}={getattr(server.ports, name)}" for name in ("http", "grpc", "metrics")]
+    ports.append(f"--server={server.process.pid}")
     command = [sys.executable, str(server.image / "opt/shrota/probe.py"), *arguments, *ports]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
@@ -92,6 +93,18 @@ def test_every_flag_is_one_of_triton_s(tmp_path: Path, image: Image) -> None:
     assert used - known == {"--http-max-input-size"}, "only NVIDIA's later images get that one"
 
 
+def test_a_repository_without_an_engine_ends_the_start_in_triton_s_words(image: Image, tmp_path: Path) -> None:
+    """As the handbook has it: nothing of ours looks before."""
+    root = shutil.copytree(image[0], tmp_path / "image")
+    (root / "models/acoustic_onnx/1/model.onnx").unlink()
+    server = Container(root, image[1])
+    server.start()
+    assert server.process.wait(60)
+    server.process.stop()
+    assert server.process.describe_exit() == "exit code 1"
+    assert any("failed to load 'acoustic_onnx' version 1: " in line for line in server.process.log.lines)
+
+
 @pytest.mark.parametrize("path", ["repository/models/asr/unload", "repository/models/acoustic_trt/load"])
 def test_administration_is_closed(container: Container, path: str) -> None:
     status, answer = call_http(container.http_url, f"/v2/{path}", {})
@@ -109,7 +122,7 @@ def test_a_server_that_transcribes_is_well(container: Container, what: str) -> N
 def test_a_server_that_is_not_there_is_not_well(container: Container) -> None:
     done = subprocess.run(
         [sys.executable, container.image / "opt/shrota/probe.py", "live", f"--http={free_ports('127.0.0.1').http}",
-         f"--metrics={container.ports.metrics}"],
+         f"--metrics={container.ports.metrics}", f"--server={container.process.pid}"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 1
@@ -122,8 +135,28 @@ def test_a_dead_python_model_is_found_though_triton_says_that_it_is_ready(image:
         assert wait_until(lambda: probe(server, "live", "--timeout=3").returncode == 1, 20)
         done = probe(server, "ready", "--timeout=3", "--attempts=2")
         assert done.returncode == 1
-        assert "does not transcribe" in done.stderr
+        assert "the process of a Python model has died" in done.stderr
         assert server.control.is_ready(["asr", "acoustic", "acoustic_onnx"])
+
+
+def test_one_dead_process_of_two_is_found_though_every_other_request_is_answered(image: Image) -> None:
+    body = {
+        "inputs": [{"name": "AUDIO", "datatype": "FP32", "shape": [1, 1600], "data": [0.0] * 1600}],
+        "outputs": [{"name": "TRANSCRIPT"}],
+    }
+    with Container(*image) as server:
+        assert probe(server, "live").returncode == 0
+        psutil.Process(stub_pid(server.process.pid, "ctc_decoder")).kill()
+        seen = set()
+
+        def both() -> bool:
+            status, answer = call_http(server.http_url, "/v2/models/asr/infer", body)
+            seen.add("" if status == 200 else re.sub(r"'\w+_0_\d'", "…", answer["error"]))
+            return len(seen) == 2
+
+        assert wait_until(both, 20)
+        assert seen == {"", "in ensemble 'asr', Stub process … is not healthy."}
+        assert [probe(server, "live").returncode for _ in range(4)] == [1] * 4
 
 
 def test_an_engine_that_stands_still_is_found(image: Image) -> None:
@@ -241,7 +274,7 @@ def test_drain_waits_for_requests_that_are_under_way(slow_image: Image) -> None:
 
 def probed(server: Container) -> Any:
     """The server, for the functions of the probe."""
-    return PROBE.Server(server.ports.http, server.ports.grpc, server.ports.metrics)
+    return PROBE.Server(server.ports.http, server.ports.grpc, server.ports.metrics, pid=server.process.pid)
 
 
 def is_busy(server: Container) -> bool:

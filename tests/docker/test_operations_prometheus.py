@@ -9,12 +9,15 @@ import re
 import shutil
 import socket
 import subprocess
+import threading
 import time
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +25,17 @@ import pytest
 import yaml
 from tritonclient.utils import InferenceServerException
 
+from shrota_client import Client, Retry, ShrotaError, Timeouts
 from shrota_server import TritonServer
+from shrota_testing import tools
 from shrota_testing.monitoring import GPU_METRICS, PROMETHEUS, RULES, dashboard_queries, rules
 from shrota_testing.promql import selectors
 from shrota_testing.repository import make_repository
 from shrota_testing.triton import infer, tensor, wait_until
 from shrota_testing.utterances import noise
 
-MISSING = "Prometheus is not installed: apt-get install prometheus"
-needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason=MISSING)
-needs_prometheus = pytest.mark.skipif(shutil.which("prometheus") is None, reason=MISSING)
+needs_promtool = tools.needs("promtool")
+needs_prometheus = tools.needs("prometheus")
 WINDOW = "8s"
 ALERTS = [rule["alert"] for rule in rules() if "alert" in rule]
 
@@ -191,6 +195,35 @@ def test_it_scrapes_a_server_answers_the_dashboard_and_fires(repository: Path, t
             assert bool(monitor.query(filled)) != on_gpu, query
         server.stop()
         assert until(lambda: monitor.fires("ShrotaDown"), lambda: None)
+
+
+@needs_prometheus
+@pytest.mark.triton
+def test_overload_fires_though_a_server_that_refuses_is_never_far_behind(tmp_path: Path) -> None:
+    slow = make_repository(tmp_path / "model_repository", ballast=16384)
+    callers = 12
+    with (
+        TritonServer(slow, models=["asr", "acoustic_onnx"]) as server,
+        prometheus(tmp_path, server.metrics_url) as monitor,
+        ThreadPoolExecutor(callers) as pool,
+    ):
+        stop = threading.Event()
+
+        def ask(seed: int) -> None:
+            audio = noise(100, seed)
+            with Client(server.grpc_url, retry=Retry(attempts=1), timeouts=Timeouts(request_s=10)) as client:
+                while not stop.wait(0.2):
+                    with suppress(ShrotaError):
+                        client.transcribe(audio)
+
+        asked = [pool.submit(ask, seed) for seed in range(callers)]
+        try:
+            for alert in ("ShrotaRefused", "ShrotaErrors", "ShrotaBacklog"):
+                assert until(partial(monitor.fires, alert), lambda: None, 60), alert
+        finally:
+            stop.set()
+        for each in asked:
+            each.result(30)
 
 
 @needs_prometheus

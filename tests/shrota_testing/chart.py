@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
+from shrota_testing import tools
 from shrota_testing.repository import ROOT
 
 CHART = ROOT / "docker/helm/shrota"
@@ -15,8 +15,8 @@ Document = dict[str, Any]
 
 
 def helm() -> Any:
-    """Helm; without it the test is skipped."""
-    return pytest.importorskip("helm_python", reason="Helm is not installed: pip install helm-python-sdk")
+    """Helm; without it the test is skipped, or fails."""
+    return tools.package("helm_python")
 
 
 def values_of(path: Path = CHART / "values.yaml") -> Document:

@@ -1,21 +1,19 @@
 """nginx with docker/nginx/shrota.conf, in front of a server of the test's own."""
 
 import os
-import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
+from shrota_testing import tools
 from shrota_testing.repository import ROOT
 from shrota_testing.triton import wait_until
 
 FOLDER = ROOT / "docker" / "nginx"
 TLS = ROOT / "tests" / "client" / "tls"
-needs_nginx = pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed: apt-get install nginx")
+needs_nginx = tools.needs("nginx")
 # what an image's own nginx.conf has around it
 FRAME = """\
 {user}

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 LEVELS = ["error", "warning", "info", "debug"]
 LOOK_S = 0.2
+ENSEMBLE = "asr"
 FILE = click.Path(path_type=Path, dir_okay=False)
 
 
@@ -83,6 +84,15 @@ class Interrupted(BaseException):
     help="Seconds that loading may take.",
 )
 @click.option(
+    "--drain",
+    "drain_s",
+    type=click.FloatRange(min=0),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="At the end, new requests to asr are refused, and those under way have so long to finish.",
+)
+@click.option(
     "--log-level", type=click.Choice(LEVELS), default="warning", show_default=True, help="What of Triton's log to show."
 )
 @click.option("--log-file", type=click.Path(path_type=Path, dir_okay=False), help="Also write Triton's whole log here.")
@@ -106,13 +116,15 @@ def serve(
     fallback: bool,
     models: tuple[str, ...],
     ready_timeout: float,
+    drain_s: float,
     log_level: str,
     log_file: Path | None,
 ) -> None:
     """Serves a model repository with Triton until Ctrl-C or SIGTERM.
 
     Uses the tritonserver on the PATH (NVIDIA's container), else the one that nvidia-pytriton brings. A Python model
-    whose process dies is brought back. A second Ctrl-C does not wait for requests in flight.
+    whose process dies is brought back. At the end requests in flight are finished; a second Ctrl-C does not wait for
+    them.
     """
     from shrota_server.access import read_key  # noqa: PLC0415 - `shrota --help` stays quick
     from shrota_server.server import NO_LOG, TritonServer  # noqa: PLC0415
@@ -120,7 +132,7 @@ def serve(
 
     logging.basicConfig(format="shrota: %(message)s", level=logging.WARNING)
     usable = _usable(engines, repository, fallback=fallback)
-    names = list(models) or ["asr", *usable]
+    names = list(models) or [ENSEMBLE, *usable]
     server = TritonServer(
         repository,
         names,
@@ -148,8 +160,13 @@ def serve(
             click.echo(f"HTTP     {server.http_url}")
             click.echo(f"metrics  http://{server.metrics_url}/metrics")
             click.echo("ready; Ctrl-C stops it", err=True)
-            while not server.wait(LOOK_S):
-                pass
+            try:
+                while not server.wait(LOOK_S):
+                    pass
+            except Interrupted:
+                if drain_s and ENSEMBLE in names:
+                    server.drain(ENSEMBLE, drain_s)
+                raise
     except Interrupted:
         _say("stopped")
 

@@ -67,6 +67,32 @@ class Control:
         if status != HTTPStatus.OK:
             raise ServerError(_error_text(answer))
 
+    def unload(self, model: str) -> None:
+        """Has Triton refuse new requests to a model, while those that are under way go on; returns at once.
+
+        Models that only come with it (the steps of an ensemble) stay as long as it needs them.
+
+        Raises:
+            ServerError: Triton refused, or did not answer.
+        """
+        try:
+            status, answer = self._call("POST", f"/v2/repository/models/{quote(model)}/unload", "{}")
+        except (OSError, HTTPException) as error:
+            raise ServerError(f"Triton does not answer: {error}") from error
+        if status != HTTPStatus.OK:
+            raise ServerError(_error_text(answer))
+
+    def is_unloading(self, model: str) -> bool:
+        """Whether a model that is unloaded has requests under way; False also if there is no answer."""
+        try:
+            status, answer = self._call("POST", "/v2/repository/index", "{}")
+            found = json.loads(answer) if status == HTTPStatus.OK else []
+        except (OSError, HTTPException, ValueError):
+            return False
+        return {"name": model, "state": "UNLOADING"} in [
+            {key: each.get(key) for key in ("name", "state")} for each in found
+        ]
+
     def _call(
         self, method: str, path: str, body: str | None = None, timeout_s: float | None = None
     ) -> tuple[int, bytes]:

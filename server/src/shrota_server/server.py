@@ -205,6 +205,30 @@ class TritonServer:
         """Ends the server and removes what it left."""
         self.stop()
 
+    def drain(self, model: str, timeout_s: float) -> bool:
+        """Has the requests to a model finish before the server is stopped, and refuses new ones.
+
+        A Triton that is told to end refuses the next step of requests to an ensemble that are under way. One that is
+        told to unload the ensemble refuses new requests to it, and finishes those. Meanwhile it is not ready.
+
+        Args:
+            model: an ensemble that is loaded.
+            timeout_s: the longest that it may take.
+
+        Returns:
+            Whether all have finished; False too if the server does not answer, or is being stopped.
+        """
+        deadline = time.monotonic() + timeout_s
+        try:
+            self.control.unload(model)
+        except ServerError:
+            return False
+        while self.control.is_unloading(model):
+            if time.monotonic() > deadline or self._stopping.is_set():
+                return False
+            time.sleep(POLL_S)
+        return not self._stopping.is_set()
+
     def stop(self) -> None:
         """Ends the server within 10 s; nothing of it stays. Does nothing if it does not run."""
         self._stopping.set()  # a restart that is under way gives up

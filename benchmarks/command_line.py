@@ -31,7 +31,7 @@ def command_line(module: str, context: click.Context) -> str:
 
 
 def _text(value: Any) -> str:
-    """An option's value. Only files and folders have a slash in them."""
-    if isinstance(value, Path) or "/" in str(value):
+    """An option's value. Only files and folders have a slash in them, and no colon."""
+    if isinstance(value, Path) or ("/" in str(value) and ":" not in str(value)):
         return short_path(Path(value))
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -196,6 +196,31 @@ def test_who_is_selected_is_there(documents: list[Document]) -> None:
     assert pod(documents)["spec"]["serviceAccountName"] == find(documents, "ServiceAccount")["metadata"]["name"]
 
 
+@pytest.mark.parametrize("name", ["proxy", "mutual tls"])
+def test_where_there_is_tls_plain_http_is_for_the_probes_alone(name: str) -> None:
+    documents = render(CASES[name])
+    assert environment(containers(documents)["server"])["SHROTA_HTTP_HOST"] == "127.0.0.1"
+    for document in documents:
+        if document["kind"] == "Service":
+            assert not {"http", 8000} & {
+                port[key] for port in document["spec"]["ports"] for key in ("port", "targetPort")
+            }
+        if document["kind"] == "NetworkPolicy":
+            rules = document["spec"]["ingress"]
+            assert not {"http", 8000} & {port["port"] for rule in rules for port in rule["ports"]}
+
+
+def test_a_pod_that_still_prepares_its_model_is_not_watched() -> None:
+    (endpoint,) = find(render(CASES["watched"]), "PodMonitor")["spec"]["podMetricsEndpoints"]
+    phase = {"action": "keep", "sourceLabels": ["__meta_kubernetes_pod_phase"], "regex": "Running"}
+    assert phase in endpoint["relabelings"]
+
+
+def test_servers_are_added_before_short_time_outs_are_refused() -> None:
+    """With a time-out of 10 s `acoustic` refuses from a backlog of about 4 s on: it never grows beyond."""
+    assert 0 < float(values_of(CHART / "values.yaml")["autoscaling"]["backlogSeconds"]) <= 0.75 * 4
+
+
 def test_ports_have_the_names_that_others_use(documents: list[Document]) -> None:
     # before Kubernetes 1.33 names of ports are looked for in plain containers only, and a sidecar is an init container
     plain = pod(documents)["spec"]["containers"]

@@ -135,7 +135,7 @@ def test_a_master_and_a_worker_of_their_own_measure_together(
 ) -> None:
     port = free_port()
     settings = ["--grpc", server.grpc_url, "--speech", str(speech), "--lengths", "whole"]
-    worker = [*LOCUST, "--worker", "--master-port", str(port), *settings]
+    worker = [*LOCUST, "--worker", "--master-port", str(port)]  # what is to be sent the master tells
     master = [*LOCUST, "--master", "--master-bind-port", str(port), "--expect-workers", "1", "--headless"]
     master += ["--only-summary", "-u", "20", "-r", "20", "-t", "4s", "--rate-per-user", "0.5", "OpenGrpc"]
     with subprocess.Popen(worker, env=environment, cwd=tmp_path, stderr=subprocess.DEVNULL) as other:

@@ -192,6 +192,17 @@ def test_a_late_request_goes_along_where_less_waits_and_a_long_file_is_no_queue(
     assert owners == ["first", "second"], owners
 
 
+def test_what_waits_for_another_engine_is_no_queue() -> None:
+    queue: FairQueue[str] = FairQueue(DEFAULT)
+    for number in range(2 * HORIZON * DEFAULT.budget // (5 * SECOND)):
+        queue.add(f"other {number}", "torch", 5 * SECOND, 1)
+    queue.add("first", "onnx", 10 * SECOND, 1)
+    queue.add("second", "onnx", 10 * SECOND, 1)
+    while (batch := queue.next_batch()).engine != "onnx":
+        pass
+    assert batch.owners == ["first", "second"]
+
+
 def test_one_window_longer_than_the_budget_is_run_alone() -> None:
     queue: FairQueue[str] = FairQueue(Limits(budget=10, max_rows=4, max_padding=0.5))
     queue.add("long", "onnx", 11, 2)

@@ -446,3 +446,31 @@ def test_a_request_that_cannot_even_be_read_is_told(make_bench: MakeBench, caplo
     assert isinstance(request.error, EngineError)
     assert bench.send(speech(1)).wait().error is None
     assert "could not be read" in caplog.text
+
+
+def test_requests_are_answered_though_they_cannot_be_counted(make_bench: MakeBench) -> None:
+    bench = make_bench()
+
+    def fail(_: float) -> None:
+        raise RuntimeError("no metrics")
+
+    bench.counts.answered = fail  # type: ignore[method-assign]
+    audio = [speech(1, seed=seed) for seed in range(3)]
+    requests = [bench.send(each) for each in audio]
+    bench.engine.gate.set()
+    for request, each in zip(requests, audio, strict=True):
+        np.testing.assert_array_equal(request.wait().log_probs, expected(each))
+
+
+def test_an_answer_that_cannot_be_sent_leaves_its_neighbours_theirs(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    audio = [speech(1, seed=seed) for seed in range(3)]
+    requests = [bench.send(each) for each in audio]
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("no way back")
+
+    requests[0].answer = fail  # type: ignore[method-assign]
+    bench.engine.gate.set()
+    for request, each in zip(requests[1:], audio[1:], strict=True):
+        np.testing.assert_array_equal(request.wait().log_probs, expected(each))

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from shrota_client import Client, Retry, ServerUnavailableError, Transcript
+from shrota_server import TritonServer
 from shrota_server.control import Control
 from shrota_testing.repository import make_repository
 from shrota_testing.triton import wait_until
@@ -98,3 +99,24 @@ def test_a_second_signal_does_not_wait_for_it(busy: Busy) -> None:
         busy.call.result(60)
     busy.ended(5)
     assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize(
+    ("answers", "running", "whole"),
+    [
+        ([True, None, True, False], True, True),  # a look that got no answer says nothing
+        ([True, None, None, None, None], False, False),  # the server is gone
+    ],
+    ids=["an answer is late", "the server is gone"],
+)
+def test_no_answer_is_not_taken_for_the_end(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, answers: list[bool | None], running: bool, whole: bool
+) -> None:
+    server = TritonServer(tmp_path, models=["asr"])
+    looks = iter(answers)
+    monkeypatch.setattr(Control, "unload", lambda *_: None)
+    monkeypatch.setattr(Control, "is_unloading", lambda *_: next(looks))
+    monkeypatch.setattr(TritonServer, "is_running", lambda _: running)
+    monkeypatch.setattr(TritonServer, "control", Control("127.0.0.1", 1))
+    assert server.drain("asr", 5.0) is whole
+    assert list(looks) == ([] if whole else answers[1:])

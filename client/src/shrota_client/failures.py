@@ -36,8 +36,10 @@ HTTP_STATUS = {
 NO_CONNECTION = "NO_CONNECTION"
 """Status of our own for a transport that never reached a server."""
 
-QUEUE_FULL = re.compile(r"maximum queue size|queue of engine \S+ is full|more work than can be done in time")
-"""What Triton says of a queue, and the acoustic model of that of its engine and of its own."""
+QUEUE_FULL = re.compile(r"maximum queue size|queue of engine \S+ is full")
+"""What Triton says of a queue, and the acoustic model of that of its engine."""
+TOO_MUCH = "more work than can be done in time"
+"""What the acoustic model says of a request that could not be answered within its time-out."""
 TIMED_OUT = re.compile(r"timeout expired|request's time-out passed")
 """What Triton says of a request in a queue, and the acoustic model of one that waits in it."""
 UNKNOWN_MODEL = "unknown model"
@@ -85,14 +87,25 @@ def error_of(
         return _no_server(address, message)
     if status == "DEADLINE_EXCEEDED" or (status == "UNAVAILABLE" and TIMED_OUT.search(folded)):
         return _timed_out(status, address, request_s, elapsed_s)
-    if status == "UNAVAILABLE" and QUEUE_FULL.search(folded):
-        return QueueFullError(f"the queue of {address} is full: send fewer requests at once, or try again later")
+    busy = _too_busy(status, folded, address)
+    if busy is not None:
+        return busy
     if status in {"INVALID_ARGUMENT", "RESOURCE_EXHAUSTED", "OUT_OF_RANGE", "FAILED_PRECONDITION"}:
         return RequestError(message)
     remedy = _remedy(status, folded)
     if remedy is None:
         return ServerError(f"the server at {address} failed ({status}: {message}): its log says more")
     return ServerUnavailableError(f"the server at {address} {remedy} ({status}: {message})")
+
+
+def _too_busy(status: str, folded: str, address: Address) -> QueueFullError | None:
+    """The error of a server that has too much to do; None where it is another one."""
+    if status == "UNAVAILABLE" and QUEUE_FULL.search(folded):
+        return QueueFullError(f"the queue of {address} is full: send fewer requests at once, or try again later")
+    if status == "UNAVAILABLE" and TOO_MUCH in folded:
+        remedy = "send fewer requests at once, allow more time, or try again later"
+        return QueueFullError(f"{address} has more work than it can do in the request's time-out: {remedy}")
+    return None
 
 
 def _remedy(status: str, folded: str) -> str | None:

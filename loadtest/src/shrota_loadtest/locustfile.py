@@ -33,7 +33,12 @@ class _Led(LoadTestShape):  # type: ignore[misc]
     def __init__(self, session: Session) -> None:
         super().__init__()
         self._session = session
-        self._users = 0
+        self._users, self._rate = 0, SPAWN_RATE
+
+    def reset_time(self) -> None:
+        """See :class:`locust.LoadTestShape`: a test begins."""
+        super().reset_time()
+        self._users, self._rate = 0, SPAWN_RATE
 
     def tick(self) -> tuple[int, float] | None:
         """See :class:`locust.LoadTestShape`."""
@@ -48,8 +53,10 @@ class _Led(LoadTestShape):  # type: ignore[misc]
             return None
         if users is None:
             return None
-        change, self._users = abs(users - self._users), users
-        return users, max(SPAWN_RATE, float(change))  # within a second, up and down
+        if users != self._users:  # another rate alone would be another order to Locust
+            self._rate = max(SPAWN_RATE, float(abs(users - self._users)))  # within a second, up and down
+            self._users = users
+        return users, self._rate
 
 
 @events.init_command_line_parser.add_listener  # type: ignore[untyped-decorator]

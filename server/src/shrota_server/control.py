@@ -82,13 +82,15 @@ class Control:
         if status != HTTPStatus.OK:
             raise ServerError(_error_text(answer))
 
-    def is_unloading(self, model: str) -> bool:
-        """Whether a model that is unloaded has requests under way; False also if there is no answer."""
+    def is_unloading(self, model: str) -> bool | None:
+        """Whether a model that is unloaded has requests under way; None if there is no answer."""
         try:
             status, answer = self._call("POST", "/v2/repository/index", "{}")
-            found = json.loads(answer) if status == HTTPStatus.OK else []
+            found = json.loads(answer) if status == HTTPStatus.OK else None
         except (OSError, HTTPException, ValueError):
-            return False
+            return None
+        if found is None:
+            return None
         return {"name": model, "state": "UNLOADING"} in [
             {key: each.get(key) for key in ("name", "state")} for each in found
         ]

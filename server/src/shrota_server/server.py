@@ -223,8 +223,9 @@ class TritonServer:
             self.control.unload(model)
         except ServerError:
             return False
-        while self.control.is_unloading(model):
-            if time.monotonic() > deadline or self._stopping.is_set():
+        # no answer is no news: the threads that would give it may be busy with what is to be finished
+        while self.control.is_unloading(model) is not False:
+            if time.monotonic() > deadline or self._stopping.is_set() or not self.is_running():
                 return False
             time.sleep(POLL_S)
         return not self._stopping.is_set()

@@ -176,8 +176,8 @@ class FairQueue(Generic[Owner]):
     def _fill(self, seed: Waiting[Owner]) -> list[_Candidate[Owner]]:
         """The batch with the most audio that holds the seed's next window, in each request's order."""
         first, *others = self._candidates(seed, seed)
-        for waiting in self._near():
-            if waiting is not seed and waiting.engine == seed.engine:
+        for waiting in self._near(seed.engine):
+            if waiting is not seed:
                 others += self._candidates(waiting, seed)
         # nearest in length first: a batch takes so many from the front of each
         longer = sorted((c for c in others if c.length >= seed.length), key=lambda c: (c.length, c.rank))
@@ -200,14 +200,15 @@ class FairQueue(Generic[Owner]):
         more, less = best
         return sorted([first, *longer[:more], *shorter[:less]], key=lambda c: (c.waiting.arrival, c.index))
 
-    def _near(self) -> Iterable[Waiting[Owner]]:
-        """Requests that may go along: all, or those that are first where more waits than the horizon."""
+    def _near(self, engine: str) -> Iterable[Waiting[Owner]]:
+        """An engine's requests that may go along: all, or those that are first where more waits than the horizon."""
+        found = [waiting for waiting in self._waiting.values() if waiting.engine == engine]
         budget = self._limits.budget
         left = HORIZON * budget
-        if sum(waiting.remaining for waiting in self._waiting.values()) <= left:
-            return self._waiting.values()
+        if sum(waiting.remaining for waiting in found) <= left:
+            return found
         near = []
-        for waiting in sorted(self._waiting.values(), key=lambda waiting: waiting.rank):
+        for waiting in sorted(found, key=lambda waiting: waiting.rank):
             near.append(waiting)
             left -= min(waiting.remaining, budget)  # of a long file no more goes along
             if left <= 0:

@@ -126,9 +126,10 @@ class Job:
     def answer(self) -> None:
         """Sends the log-probabilities and lets go of everything. Call once, after the last window."""
         responder, log_probs = self._responder, self._log_probs
+        durations = np.full((self._shape[0], 1), self.row_seconds, np.float32)
         self._responder = self._recording = self._log_probs = None
         if responder is not None and log_probs is not None:
-            responder.answer(log_probs, np.full((self._shape[0], 1), self.row_seconds, np.float32))
+            responder.answer(log_probs, durations)
 
     def fail(self, error: RequestError) -> None:
         """Sends an error and lets go of everything. Call once, instead of :meth:`answer`."""

@@ -90,7 +90,7 @@ sweep: $(VENV)/.ready ## measure the bundled checkpoint with perf_analyzer over 
 loadtest: $(VENV)/.ready ## search for the highest rate of requests at a p95 latency of 1 s, within 5 minutes
 	@exec $(BIN)/python -m scripts.loadtest --checkpoint $(CHECKPOINT) search --minutes 4.2 --output build/loadtest
 
-soak: $(VENV)/.ready ## 20 minutes at 70 % of the rate that `make loadtest` found: errors, transcripts, memory
+soak: $(VENV)/.ready ## 20 minutes (and 4 before) at 70 % of the rate that `make loadtest` found: errors, transcripts, memory
 	@exec $(BIN)/python -m scripts.loadtest --checkpoint $(CHECKPOINT) soak --of build/loadtest --output build/soak
 
 overload: $(VENV)/.ready ## a minute at three times that rate: what is refused, and how the server is afterwards

@@ -221,11 +221,15 @@ def test_a_soak_serves_a_repository_and_watches_its_processes(
     tiny_repository: Path, speech: Path, environment: dict[str, str], tmp_path: Path
 ) -> None:
     command = [*SHROTA, "loadtest", "soak", "--repository", str(tiny_repository), "--speech", str(speech)]
-    command += ["--lengths", "whole", "--rate", "20", "--share", "0.5", "--warm-up", "1", "--minutes", "0.08"]
+    command += ["--lengths", "whole", "--rate", "20", "--share", "0.5", "--warm-up", "2", "--minutes", "0.08"]
     ended = run([*command, "--output", "page"], environment, cwd=tmp_path)
     content = report(tmp_path / "page")
-    (step,) = content["steps"]
+    backlog, step = content["steps"]
+    assert (backlog["name"], backlog["load"], backlog["transcripts"]["different"]) == ("backlog", 60, 0)
     assert (step["load"], step["failed"], step["transcripts"]["different"]) == (10, 0, 0)
+    # memory is that of the soak: its series begins before it
+    assert content["memory"]["step"] == 2
+    assert content["memory"]["series"]["seconds"][0] < -1
     names = {each["process"].split()[0] for each in content["memory"]["processes"]}
     assert {"tritonserver", "acoustic_0_0", "acoustic_onnx_0_0", "ctc_decoder_0_0"} <= names
     assert all(each["start_bytes"] > 2**20 for each in content["memory"]["processes"])

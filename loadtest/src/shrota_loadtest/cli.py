@@ -109,7 +109,9 @@ def steps(*, loads: str | None, ramp: str | None, output: Path, **options: Any) 
 @_options(OPTIONS, TIMEOUT, RATE)
 @click.option("--minutes", type=POSITIVE, default=20.0, show_default=True, help="That are measured.")
 @click.option("--share", type=POSITIVE, default=0.7, show_default=True, help="Of the highest rate.")
-@click.option("--warm-up", default=180.0, show_default=True, help="Seconds of the load before memory counts.")
+@click.option(
+    "--warm-up", default=180.0, show_default=True, help="Seconds before memory counts; the first of them too much."
+)
 @_output("build/soak")
 def soak(
     *, minutes: float, share: float, warm_up: float, rate: float | None, of: Path, output: Path, **options: Any
@@ -126,7 +128,8 @@ def soak(
             output,
             processes,
             _command(),
-            rate=share * highest,
+            highest=highest,
+            share=share,
             warm_up_s=warm_up,
             seconds=60 * minutes,
         )

@@ -26,6 +26,8 @@ from shrota_loadtest.stages import Stage, stages_to_json
 LOW_SHARE = 0.2
 """Of the highest rate: the load before and after an overload."""
 PAUSE_S = 10.0
+BACKLOG_S, BACKLOG_TIMES = 20.0, 3.0
+"""Before a soak, so long so many times the highest rate."""
 """From the end of an overload until the server must serve normally."""
 
 
@@ -96,17 +98,24 @@ def soak(
     processes: int,
     command: str,
     *,
-    rate: float,
+    highest: float,
+    share: float,
     warm_up_s: float,
     seconds: float,
 ) -> bool:
-    """One rate for a long time, and the memory of the server's processes. Whether all holds.
+    """A share of the highest rate for a long time, and the memory of the server's processes. Whether all holds.
+
+    Before it comes more than the server carries, for a few seconds: memory that a backlog needs, shared memory above
+    all, stays with a server, and would otherwise be counted whenever chance brings the first one.
 
     Raises:
         ShrotaError: as :func:`measure`; also where the server's processes are not on this machine.
     """
-    stages = [Stage(rate, warm_up_s, seconds, name="soak")]
-    results, line = _watched(target, _staged(settings, stages), output, processes, step=1)
+    backlog_s = min(BACKLOG_S, warm_up_s)
+    stages = [Stage(share * highest, warm_up_s - backlog_s, seconds, name="soak")]
+    if backlog_s > 0:
+        stages.insert(0, Stage(BACKLOG_TIMES * highest, 0.0, backlog_s, name="backlog"))
+    results, line = _watched(target, _staged(settings, stages), output, processes, step=len(stages), whole=False)
     checks = verdicts.soak_checks(results, settings.word_errors)
     return finish({**results, "test": "soak"}, checks, output, command, line)
 
@@ -133,7 +142,7 @@ def overload(
         Stage(times * rate, 0.0, seconds, PAUSE_S, "overload"),
         Stage(low, 0.0, min(seconds, 20.0), name="after"),
     ]
-    results, line = _watched(target, _staged(settings, stages), output, processes, step=2)
+    results, line = _watched(target, _staged(settings, stages), output, processes, step=2, whole=True)
     checks = verdicts.overload_checks(results, rate, settings.request_timeout, settings.bound, settings.word_errors)
     return finish({**results, "test": "overload"}, checks, output, command, line)
 
@@ -151,8 +160,10 @@ def _run(settings: Settings, server: Server | None, processes: int) -> dict[str,
     return {**results, "others": others.share}
 
 
-def _watched(target: Target, settings: Settings, output: Path, processes: int, step: int) -> tuple[dict[str, Any], str]:
-    """Runs the stages while the server's memory is read; figures of the memory are those of one step."""
+def _watched(
+    target: Target, settings: Settings, output: Path, processes: int, *, step: int, whole: bool
+) -> tuple[dict[str, Any], str]:
+    """Runs the stages while the server's memory is read; its figures are of one step, or from the first to the last."""
     check_output(output)
     with reach(target, settings) as (reached, server, line):
         check(reached)
@@ -164,8 +175,8 @@ def _watched(target: Target, settings: Settings, output: Path, processes: int, s
     if len(results["steps"]) < step:
         raise LoadTestError("the load test was stopped before its end")
     measured = results["steps"][step - 1]
-    until = measured["ended"] if step == 1 else results["steps"][-1]["ended"]
-    began = measured["began"] if step == 1 else results["steps"][0]["began"]
+    until = results["steps"][-1]["ended"] if whole else measured["ended"]
+    began = results["steps"][0]["began"] if whole else measured["began"]
     try:
         results["memory"] = {**memory_figures(watch.samples, began, until), "step": step}
     except LoadTestError as error:  # after all those minutes there is a page all the same

@@ -83,7 +83,8 @@ def about(content: Mapping[str, Any]) -> list[str]:
 def summary(content: Mapping[str, Any]) -> list[str]:
     """What a load test shows, in words."""
     if content.get("test") == "soak":
-        return [f"{content['steps'][0]['measured_s'] / 60:.0f} minutes of it: {_of(content['steps'][0])}"]
+        step = content["steps"][-1]
+        return [f"{step['measured_s'] / 60:.0f} minutes of it: {_of(step)}"]
     if content.get("test") == "overload":
         before, overload, after = content["steps"]
         later = f"From {overload['drained_s']:.0f} s later on"

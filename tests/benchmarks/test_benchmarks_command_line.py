@@ -16,7 +16,7 @@ from benchmarks.command_line import command_line
 @click.option("--seconds", type=float)
 @click.option("--add", is_flag=True)
 @click.pass_context
-def command(context: click.Context, **_: object) -> None:
+def command(context: click.Context, /, **_: object) -> None:
     click.echo(command_line("benchmarks.some", context))
 
 

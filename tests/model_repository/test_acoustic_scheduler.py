@@ -448,13 +448,15 @@ def test_a_request_that_cannot_even_be_read_is_told(make_bench: MakeBench, caplo
     assert "could not be read" in caplog.text
 
 
-def test_requests_are_answered_though_they_cannot_be_counted(make_bench: MakeBench) -> None:
+def test_requests_are_answered_though_they_cannot_be_counted(
+    make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bench = make_bench()
 
     def fail(_: float) -> None:
         raise RuntimeError("no metrics")
 
-    bench.counts.answered = fail  # type: ignore[method-assign]
+    monkeypatch.setattr(bench.counts, "answered", fail)
     audio = [speech(1, seed=seed) for seed in range(3)]
     requests = [bench.send(each) for each in audio]
     bench.engine.gate.set()
@@ -462,7 +464,9 @@ def test_requests_are_answered_though_they_cannot_be_counted(make_bench: MakeBen
         np.testing.assert_array_equal(request.wait().log_probs, expected(each))
 
 
-def test_an_answer_that_cannot_be_sent_leaves_its_neighbours_theirs(make_bench: MakeBench) -> None:
+def test_an_answer_that_cannot_be_sent_leaves_its_neighbours_theirs(
+    make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bench = make_bench()
     audio = [speech(1, seed=seed) for seed in range(3)]
     requests = [bench.send(each) for each in audio]
@@ -470,7 +474,7 @@ def test_an_answer_that_cannot_be_sent_leaves_its_neighbours_theirs(make_bench: 
     def fail(*_: object) -> None:
         raise RuntimeError("no way back")
 
-    requests[0].answer = fail  # type: ignore[method-assign]
+    monkeypatch.setattr(requests[0], "answer", fail)
     bench.engine.gate.set()
     for request, each in zip(requests[1:], audio[1:], strict=True):
         np.testing.assert_array_equal(request.wait().log_probs, expected(each))

@@ -36,6 +36,8 @@ from shrota_export.precision.kinds import Precision
 from shrota_export.random_checkpoint import Shape, write_random_checkpoint
 
 ENGINES = ("acoustic_onnx", "acoustic_torch")
+QUEUE = 1024
+"""Requests that may wait for a model: hundreds come at once where a thousand a second are answered."""
 SAMPLES = ROOT / "samples" / "manifest.jsonl"
 
 
@@ -75,20 +77,26 @@ def make_repository(
         (folder / relative).write_text(text, encoding="utf-8")
 
 
-def configure(folder: Path, *, instances: int, calls: int, budget_s: float, decoders: int) -> None:
+def configure(
+    folder: Path, *, instances: int, calls: int, budget_s: float, decoders: int, batchers: int = 1
+) -> None:
     """What ``model_repository/`` has for processors, for a GPU.
 
     Args:
         folder: the repository.
-        instances: of each engine. Of two, one runs while the batch of the other is copied from process to process.
-        calls: of an engine at a time.
+        instances: of each engine, on each GPU. Of two of ONNX Runtime, one runs while the batch of the other is copied
+            from process to process; ``acoustic_torch`` copies the next one itself while it runs one.
+        calls: of an engine at a time, by each batcher.
         budget_s: seconds of a batch, padding included.
         decoders: processes of the decoder.
+        batchers: processes of ``acoustic``.
     """
-    for model, count in {"acoustic_onnx": instances, "acoustic_torch": instances, "ctc_decoder": decoders}.items():
+    counts = {"acoustic_onnx": instances, "acoustic_torch": instances, "ctc_decoder": decoders, "acoustic": batchers}
+    for model, count in counts.items():
         path = folder / model / "config.pbtxt"
         config = read_configuration(path)
         config.instance_group[0].count = count
+        config.dynamic_batching.default_queue_policy.max_queue_size = QUEUE
         path.write_text(write_configuration(config), encoding="utf-8")
     path = folder / "acoustic" / "config.pbtxt"
     config = read_configuration(path)
@@ -106,6 +114,7 @@ def configure(folder: Path, *, instances: int, calls: int, budget_s: float, deco
 @click.option("--calls", type=click.IntRange(1), default=2, show_default=True, help="Of an engine at a time.")
 @click.option("--budget", type=click.FloatRange(20), default=320, show_default=True, help="Seconds of a batch.")
 @click.option("--decoders", type=click.IntRange(1), default=4, show_default=True, help="Processes of the decoder.")
+@click.option("--batchers", type=click.IntRange(1), default=1, show_default=True, help="Processes of acoustic.")
 def main(
     *,
     output: Path,
@@ -116,6 +125,7 @@ def main(
     calls: int,
     budget: float,
     decoders: int,
+    batchers: int,
 ) -> None:
     """Makes the repository."""
     if precision == "fp8" and "acoustic_onnx" in engines:
@@ -129,7 +139,7 @@ def main(
             write_random_checkpoint(scratch / "random", LIKE, Shape(), seed=0)
         found = find_checkpoint(checkpoint or str(scratch / "random"))
         make_repository(found, output, Precision(precision), scratch, engines)
-    configure(output, instances=instances, calls=calls, budget_s=budget, decoders=decoders)
+    configure(output, instances=instances, calls=calls, budget_s=budget, decoders=decoders, batchers=batchers)
     say(f"made {output}: not compared on speech, for load tests only")
 
 

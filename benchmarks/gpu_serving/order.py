@@ -1,6 +1,6 @@
 """What is asked for on the command line."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from shrota_export.errors import GateSettingError
@@ -20,6 +20,7 @@ class Configuration:
         calls: of it at a time, by ``acoustic``.
         budget_s: seconds of a batch, padding included.
         gpus: that are used.
+        batchers: processes of ``acoustic``.
     """
 
     precision: str
@@ -27,16 +28,17 @@ class Configuration:
     calls: int
     budget_s: float
     gpus: int = 1
+    batchers: int = 1
 
     @property
     def name(self) -> str:
         """For tables."""
-        gpus = f" on {self.gpus} GPUs" if self.gpus > 1 else ""
+        gpus = f" on {self.gpus} GPUs, {self.batchers} batchers" if self.gpus > 1 else ""
         return f"{self.precision} {self.instances}/{self.calls}, {self.budget_s:g} s{gpus}"
 
     def on_two(self) -> "Configuration":
-        """The same on two GPUs: as many instances on each, and twice the calls, to feed both."""
-        return Configuration(self.precision, self.instances, 2 * self.calls, self.budget_s, 2)
+        """The same on two GPUs: as many instances on each, and a batcher more, to feed both."""
+        return replace(self, gpus=2, batchers=2)
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class Order:
 
 
 def parse_configuration(text: str) -> Configuration:
-    """From ``PRECISION:INSTANCES/CALLS/BUDGET``, such as ``fp16:2/3/320``.
+    """From ``PRECISION:INSTANCES/CALLS/BUDGET``, such as ``fp16:1/3/320``.
 
     Raises:
         GateSettingError: it is none.
@@ -99,6 +101,6 @@ def parse_configuration(text: str) -> Configuration:
     known = {each for all_of_them in PRECISIONS.values() for each in all_of_them}
     if found is None or precision not in known or min(found.instances, found.calls, found.budget_s) < 1:
         raise GateSettingError(
-            f"{text!r} is no configuration: write fp16:2/3/320, instances, calls, seconds of a batch"
+            f"{text!r} is no configuration: write fp16:1/3/320, instances, calls, seconds of a batch"
         )
     return found

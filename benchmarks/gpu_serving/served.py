@@ -149,7 +149,8 @@ def make_copy(repository: Path, folder: Path, configuration: Configuration, deco
         instances=configuration.instances,
         calls=configuration.calls,
         budget_s=configuration.budget_s,
-        decoders=decoders,
+        decoders=decoders * configuration.gpus,
+        batchers=configuration.batchers,
     )
 
 
@@ -244,7 +245,7 @@ def _outcome(point: dict[str, Any]) -> str:
 
 
 def _warm_up(scene: Scene, wanted: Sequence[Ask], end: float) -> None:
-    """Loads that nobody reads: the engine captures a CUDA graph for each size that it meets first."""
+    """Loads that nobody reads: cuBLAS loads a kernel for each shape that it meets first, PyTorch takes its memory."""
     for lengths in (EQUAL, MIXED):
         ask = next(each for each in wanted if each.lengths == lengths and each.concurrency > 1)
         if time.monotonic() + WARM_UP_S + OVERHEAD_S < end:

@@ -11,9 +11,11 @@ import pytest
 from shrota_client.pages.host import host_line
 from shrota_loadtest import verdicts
 from shrota_loadtest.errors import LoadTestError
+from shrota_loadtest.pages.plots import find_ticks
 from shrota_loadtest.pages.report import about, best_step, summary, write_report
 from shrota_loadtest.running import highest_rate
 from shrota_loadtest.settings import Settings
+from shrota_loadtest.transcripts import exceeds
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -266,6 +268,17 @@ def test_a_search_that_ends_by_its_allowed_word_errors_holds() -> None:
     assert held(verdicts.measure_checks({**search, "shape": "stages", "steps": [wrong]}, 0.02)) == [False]
 
 
+def test_where_every_word_may_be_wrong_transcripts_are_not_judged() -> None:
+    wrong = step(3, 5.0, 0.4)
+    wrong["transcripts"].update(different=9, word_error_rate=1.2)
+    check = verdicts.transcripts_check([wrong], 1.0)
+    assert check.holds
+    assert check.what.startswith("transcripts are not judged")
+    assert check.found.startswith("9 of ")
+    assert not exceeds(wrong["transcripts"], 1.0)
+    assert exceeds(wrong["transcripts"], 0.99)
+
+
 def test_a_search_that_finds_nothing_does_not_hold() -> None:
     assert held(verdicts.measure_checks({**CONTENT, "best": None})) == [False, True]
     assert held(verdicts.measure_checks(CONTENT)) == [True, True]
@@ -300,7 +313,7 @@ def overloaded(**change: Any) -> dict[str, Any]:
     refused = {"failed": 500, "errors": REFUSED, "failed_after_s": spread(2.4)}
     middle = step(2, 12.0, 2.0, answer_rate=3.0, drained_s=10.1, **refused)
     steps = [step(1, 1.0, 0.2), {**middle, **change}, step(3, 1.0, 0.2)]
-    return {**CONTENT, "steps": steps, "memory": memory(0.5)}
+    return {**CONTENT, "steps": steps, "memory": memory(0.1)}
 
 
 def overload_held(results: dict[str, Any]) -> list[bool]:
@@ -329,11 +342,29 @@ def test_an_overload_holds_where_the_rest_is_refused_in_time_and_all_is_well_aft
 
 def test_an_overload_may_leave_a_tenth_of_each_process_and_what_waited_in_it() -> None:
     """12 requests/s of 6 s, for a time-out of 10 s: 720 s of audio of 64,000 bytes each, 43.95 MiB; processes of 1."""
-    assert overload_held({**overloaded(), "memory": memory(0.0, 44.0)})[5] is True
-    assert overload_held({**overloaded(), "memory": memory(0.0, 44.1)})[5] is False
+
+    def holds(process: str, growth: float) -> bool:
+        grown = memory(growth)
+        grown["processes"][0]["process"] = process
+        return overload_held({**overloaded(), "memory": grown})[5]
+
+    for process in ("tritonserver (7)", "acoustic_0_0 (8)"):
+        assert holds(process, 44.0) is True
+        assert holds(process, 44.1) is False
+    for process in ("ctc_decoder_0_0 (9)", "acoustic_onnx_0_0 (10)"):  # no audio waits there
+        assert holds(process, 0.1) is True
+        assert holds(process, 0.11) is False
 
 
 def test_the_line_of_the_machine_names_its_gpu() -> None:
     here = {**CONTENT["host"], "gpu": "NVIDIA H200, driver 580.1"}
     assert "GiB; NVIDIA H200, driver 580.1; " in host_line(here)
     assert "None" not in host_line({**here, "gpu": None})
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [(0.04, 0.3, [0.05, 0.1, 0.2]), (0.21, 0.48, [0.32]), (1e-5, 900.0, [1e-5, 1e-4, 1e-3, 0.01, 0.1, 1.0, 10.0, 100.0])],
+)
+def test_a_logarithmic_axis_always_has_a_number(low: float, high: float, ticks: list[float]) -> None:
+    assert find_ticks(low, high) == pytest.approx(ticks)

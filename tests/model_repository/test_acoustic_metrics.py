@@ -36,7 +36,7 @@ class FakePbUtils:
             def write(value: float) -> None:
                 self._write(key, value)
 
-            return SimpleNamespace(increment=write, set=write, observe=write)
+            return SimpleNamespace(increment=write, observe=write)
 
         return SimpleNamespace(Metric=metric)
 
@@ -67,6 +67,16 @@ def test_each_number_goes_to_its_metric() -> None:
         ("shrota_dropped_requests_total", "cancelled"): [1],
         ("shrota_pending_seconds", ""): [7],
     }
+
+
+def test_what_is_pending_in_several_instances_adds_up() -> None:
+    pb_utils = FakePbUtils()
+    instances = [triton_metrics(pb_utils, "acoustic", ("acoustic_onnx",)) for _ in range(2)]
+    for told, sum_of_all in (((0.1, 1 / 3), 0.1 + 1 / 3), ((9.9, 0.7), 10.6), ((5, 0), 5), ((0, 0), 0)):
+        for instance, seconds in zip(instances, told, strict=True):
+            instance.pending(seconds)
+        assert abs(sum(pb_utils.values["shrota_pending_seconds", ""]) - sum_of_all) <= 1 / 1024
+    assert sum(pb_utils.values["shrota_pending_seconds", ""]) == 0
 
 
 def test_only_one_thread_writes_at_a_time() -> None:

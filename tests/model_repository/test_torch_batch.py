@@ -1,5 +1,6 @@
 """Requests of ``acoustic_torch`` are run together, and parted again."""
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,10 +8,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from shrota_torch.batch import Rows, RowsError, run_together
-from shrota_torch.graphs import LONGEST, rounded
+from shrota_torch.batch import AHEAD, Outputs, Rows, RowsError, Runner
+from shrota_torch.graphs import rounded, sizes
+from shrota_torch.layout import BLOCK, layout, most_blocks
 
-Arrays = tuple[NDArray[np.float32], NDArray[np.int32]]
+LIMIT_S = 10.0
+"""For what another thread does."""
 
 
 def rows(*lengths: int, value: float = 1.0, width: int | None = None) -> Rows:
@@ -20,25 +23,71 @@ def rows(*lengths: int, value: float = 1.0, width: int | None = None) -> Rows:
     return Rows.of(audio, np.array(lengths, np.int32)[:, None])
 
 
+class Echo:
+    """A run of :class:`Recorder`; it ends when it may."""
+
+    def __init__(self, audio: Any, num_samples: Any, may_end: threading.Event) -> None:
+        self._outputs = audio[:, :, None].copy(), num_samples.copy()
+        self._may_end = may_end
+
+    def wait(self) -> tuple[Any, Any]:
+        """What comes out; an error where the audio is very loud."""
+        assert self._may_end.wait(LIMIT_S)
+        if (self._outputs[0] > 10000).any():
+            raise RuntimeError("much too loud")
+        return self._outputs
+
+
 class Recorder:
     """An engine whose frames are single samples: one token, its log-probability the sample."""
 
     def __init__(self) -> None:
         self.shapes: list[tuple[int, ...]] = []
+        self.may_end = threading.Event()
+        self.may_end.set()
 
-    def __call__(self, audio: Any, num_samples: Any) -> Arrays:
+    def buffer(self, count: int, samples: int) -> NDArray[np.float32]:
+        """What was there before does not matter."""
+        return np.full((count, samples), np.nan, np.float32)
+
+    def begin(self, audio: Any, num_samples: Any) -> Echo:
         """See the class."""
         self.shapes.append(audio.shape)
-        if (audio > 100).any():
+        audio = np.where(np.arange(audio.shape[1]) < num_samples, audio, 0)
+        if ((audio > 100) & (audio < 10000)).any():
             raise RuntimeError("too loud")
-        return audio[:, :, None].copy(), num_samples.astype(np.int32)
+        return Echo(audio, num_samples, self.may_end)
+
+
+class Answers:
+    """What each of some requests was answered, once."""
+
+    def __init__(self, count: int) -> None:
+        self.results: list[Outputs | Exception | None] = [None] * count
+        self.there = [threading.Event() for _ in range(count)]
+
+    def give(self, place: int, result: Outputs | Exception) -> None:
+        """Notes one."""
+        assert self.results[place] is None
+        self.results[place] = result
+        self.there[place].set()
+
+
+def answer_all(items: Sequence[Rows], engine: Recorder, bound: int) -> list[Any]:
+    """What a runner answers."""
+    answers = Answers(len(items))
+    runner = Runner(engine, bound)
+    runner.run(items, [lambda result, place=place: answers.give(place, result) for place in range(len(items))])
+    runner.close()
+    assert None not in answers.results
+    return answers.results
 
 
 def run_all(items: Sequence[Rows], engine: Recorder, bound: int) -> list[dict[str, NDArray[Any]]]:
-    """As :func:`run_together`; all must have an answer."""
-    results = run_together(items, engine, bound)
+    """As :func:`answer_all`; none may be an error."""
+    results = answer_all(items, engine, bound)
     assert not [result for result in results if isinstance(result, Exception)]
-    return [dict(result) for result in results if not isinstance(result, Exception)]
+    return results
 
 
 def test_requests_of_different_lengths_are_one_run_and_each_gets_its_own_rows() -> None:
@@ -65,16 +114,38 @@ def test_runs_stay_within_the_bound_and_join_what_is_of_like_length() -> None:
 
 def test_what_is_larger_than_the_bound_is_run_alone() -> None:
     engine = Recorder()
-    run_together([rows(200, 200), rows(10)], engine, 90)
+    run_all([rows(200, 200), rows(10)], engine, 90)
     assert engine.shapes == [(1, 10), (2, 200)]
 
 
-def test_a_request_that_fails_fails_alone() -> None:
-    bad, good = rows(10, value=1000), rows(10)
-    results = run_together([good, bad, good], Recorder(), 10000)
+@pytest.mark.parametrize("loud", [1000, 100000], ids=["when it is begun", "when it is waited for"])
+def test_a_request_that_fails_fails_alone(loud: float) -> None:
+    bad, good = rows(10, value=loud), rows(10)
+    results = answer_all([good, bad, good], Recorder(), 10000)
     assert isinstance(results[1], RuntimeError)
     answered = [result for result in results if not isinstance(result, Exception)]
     assert [float(result["LOG_PROBS"].sum()) for result in answered] == [10, 10]
+
+
+def test_a_run_begins_before_the_last_one_has_ended_but_not_many_do() -> None:
+    engine = Recorder()
+    engine.may_end.clear()
+    answers = Answers(AHEAD + 1)
+    runner = Runner(engine, 10000)
+    for place in range(AHEAD):
+        runner.run([rows(10)], [lambda result, place=place: answers.give(place, result)])
+    assert len(engine.shapes) == AHEAD
+    assert not any(answers.results)
+    last = threading.Thread(target=lambda: runner.run([rows(10)], [lambda result: answers.give(AHEAD, result)]))
+    last.start()
+    last.join(0.1)
+    assert last.is_alive()  # there is no place for it yet
+    assert len(engine.shapes) == AHEAD
+    engine.may_end.set()
+    assert all(there.wait(LIMIT_S) for there in answers.there)
+    last.join(LIMIT_S)
+    runner.close()
+    assert len(engine.shapes) == AHEAD + 1
 
 
 @pytest.mark.parametrize(("audio", "count"), [((4,), (4, 1)), ((2, 8), (2,)), ((2, 8), (3, 1))])
@@ -88,9 +159,32 @@ def test_lengths_beyond_the_row_are_clamped() -> None:
     assert found.num_samples.ravel().tolist() == [8, 0]
 
 
-def test_graphs_hold_an_eighth_more_at_most_and_never_more_than_a_row() -> None:
+def test_graphs_hold_a_32nd_more_at_most() -> None:
     for frames in (1, 63, 64, 65, 499, 1024, 1025, 5000, 16000, 32768):
         size = rounded(frames)
-        assert 0 <= size - frames < max(64, frames / 8)
-        assert size - frames < LONGEST
-    assert len({rounded(frames) for frames in range(1, 32769)}) < 90
+        assert 0 <= size - frames < max(64, frames / 32)
+
+
+@pytest.mark.parametrize("most", [1, 64, 1000, 4096, 4097, 32000])
+def test_the_graphs_that_are_made_are_those_that_are_used(most: int) -> None:
+    made = list(sizes(most))
+    assert made == sorted({rounded(frames) for frames in range(1, most + 1)}, reverse=True)
+    assert len(made) < 170
+
+
+@pytest.mark.parametrize("frames", [[5], [300, 0, 128, 129], [0, 1, 999, 500]])
+def test_a_layout_names_every_frame_once(frames: list[int]) -> None:
+    """Of padded rows, and of attention: blocks lie in their row and cover it, longest rows first."""
+    longest = max(frames) + 3
+    found = layout(np.array(frames), longest)
+    assert found.place.tolist() == [row * longest + frame for row, count in enumerate(frames) for frame in range(count)]
+    assert len(found.blocks) <= most_blocks(sum(frames), len(frames))
+    starts = np.cumsum([0, *frames]).tolist()
+    expected = [
+        [begin, begin + count, first]
+        for begin, count in zip(starts, frames, strict=False)
+        for first in range(begin, begin + count, BLOCK)
+    ]
+    assert sorted(found.blocks.tolist()) == sorted(expected)
+    sizes_of_rows = [end - begin for begin, end, _ in found.blocks.tolist()]
+    assert sizes_of_rows == sorted(sizes_of_rows, reverse=True)

@@ -26,9 +26,9 @@ from shrota_loadtest.stages import Stage, stages_to_json
 LOW_SHARE = 0.2
 """Of the highest rate: the load before and after an overload."""
 PAUSE_S = 10.0
+"""From the end of an overload until the server must serve normally."""
 BACKLOG_S, BACKLOG_TIMES = 20.0, 3.0
 """Before a soak, so long so many times the highest rate."""
-"""From the end of an overload until the server must serve normally."""
 
 
 @dataclass(frozen=True)

@@ -78,10 +78,10 @@ def compare(clips: Sequence[Clip], alone: Sequence[Alone], answers: Iterable[tup
 def exceeds(found: Mapping[str, Any], word_errors: float) -> bool:
     """Whether transcripts differ from those alone by more than an allowed word error rate, at all where it is 0.
 
-    A rate that is not known, where none of those alone has a word, is over every allowed one.
+    A rate that is not known, where none of those alone has a word, is over every allowed one below 1, which allows all.
     """
     rate = found["word_error_rate"]
-    return bool(found["different"]) and (not word_errors or rate is None or rate > word_errors)
+    return bool(found["different"]) and word_errors < 1 and (not word_errors or rate is None or rate > word_errors)
 
 
 def _rate(scores: Sequence[tuple[UtteranceScore, int]]) -> float | None:

@@ -15,6 +15,8 @@ MOST_GROWTH = 0.02
 """Of the memory of a process during a soak."""
 REFUSED = re.compile(r"^(QueueFullError|RequestTimeoutError: the request waited too long in the queue)")
 """Errors of our client for what the server refused as UNAVAILABLE because it had too much to do."""
+HOLDS_AUDIO = re.compile(r"(tritonserver|acoustic_\d+_\d+) \(")
+"""Processes in which audio waits: the server, and the model that makes batches."""
 GIVEN_UP = re.compile(r"^RequestTimeoutError: no answer from")
 """What the client gave up itself at its time-out, before the server had said anything."""
 SOON_S = 12.0
@@ -54,6 +56,12 @@ def transcripts_check(steps: Sequence[Mapping[str, Any]], word_errors: float = 0
     rates = [step["transcripts"]["word_error_rate"] for step in steps]
     worst = max((rate for rate in rates if rate is not None), default=None)
     what = "every transcript is the one of the same audio alone"
+    if word_errors >= 1:
+        return Check(
+            "transcripts are not judged: a word error rate of 100 % is allowed",
+            compared > 0,
+            f"{different} of {compared} differ from those alone",
+        )
     if word_errors:
         what = f"transcripts have a word error rate of at most {percent(word_errors)} against those alone"
     return Check(
@@ -114,8 +122,8 @@ def most_held(overload: Mapping[str, Any], timeout_s: float) -> float:
     """Bytes of audio that wait in the server at once: what arrives in one time-out, as 32-bit samples.
 
     After the time-out a request is refused or given up. Triton's Python backend takes shared memory for what waits and
-    keeps it for the next time, in tritonserver and in the model's process: so much each of them may stay larger. It
-    does not grow with the length of the overload, as a leak would.
+    keeps it for the next time, in tritonserver and in the process of `acoustic`, where the queue is: so much each of
+    these two may stay larger. It does not grow with the length of the overload, as a leak would.
     """
     return float(overload["arriving_audio_seconds_per_second"] * timeout_s * SAMPLE_RATE * 4)
 
@@ -125,7 +133,10 @@ def _memory_checks(rows: Sequence[Mapping[str, Any]], held: float) -> list[Check
     gone = [row["process"] for row in rows if row["growth"] is None]
     stayed = [row for row in rows if row["growth"] is not None]
     grown = [
-        row["process"] for row in stayed if row["end_bytes"] > (1 + MOST_OVERLOAD_GROWTH) * row["start_bytes"] + held
+        row["process"]
+        for row in stayed
+        if row["end_bytes"]
+        > (1 + MOST_OVERLOAD_GROWTH) * row["start_bytes"] + (held if HOLDS_AUDIO.match(row["process"]) else 0)
     ]
     most = max((row["end_bytes"] - row["start_bytes"] for row in stayed), default=0.0)
     found = f"most {number(most / 2**20)} MiB of {len(stayed)} processes"
@@ -136,8 +147,8 @@ def _memory_checks(rows: Sequence[Mapping[str, Any]], held: float) -> list[Check
             f"came or went: {', '.join(gone)}" if gone else f"the same {len(rows)} processes before and after",
         ),
         Check(
-            f"no process of the server grows by more than {percent(MOST_OVERLOAD_GROWTH)} and the "
-            f"{number(held / 2**20)} MiB of audio that arrive in a time-out",
+            f"no process of the server grows by more than {percent(MOST_OVERLOAD_GROWTH)}; tritonserver and acoustic "
+            f"also by the {number(held / 2**20)} MiB of audio that arrive in a time-out",
             bool(stayed) and not grown,
             f"{found}; more: {', '.join(grown)}" if grown else found,
         ),

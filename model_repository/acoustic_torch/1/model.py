@@ -1,5 +1,6 @@
 """``acoustic_torch``: AUDIO, NUM_SAMPLES -> LOG_PROBS, NUM_FRAMES (contract in ``config.pbtxt``), on a GPU."""
 
+import functools
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from shrota_torch.batch import Rows, RowsError, run_together
+from shrota_torch.batch import Answer, Outputs, Rows, RowsError, Runner
 from shrota_torch.memory import keep_buffers
 
 
@@ -26,7 +27,7 @@ class TritonPythonModel:
         """
         folder = Path(args["model_repository"]) / args["model_version"]
         parameters = json.loads(args["model_config"]).get("parameters", {})
-        self._most_samples = round(16000 * float(parameters.get("run_seconds", {}).get("string_value", "640")))
+        most_samples = round(16000 * float(parameters.get("run_seconds", {}).get("string_value", "640")))
         is_gpu = args["model_instance_kind"] == "GPU"
         try:
             import torch  # noqa: PLC0415 - it may be missing
@@ -40,8 +41,9 @@ class TritonPythonModel:
             device = f"cuda:{args['model_instance_device_id']}" if is_gpu else "cpu"
             if is_gpu:
                 torch.set_num_threads(1)  # what is left for the processor is small, and idle threads would spin
-            self._engine = TorchEngine(folder, device)
-            self._engine.warm_up()
+            engine = TorchEngine(folder, device, most_samples)
+            engine.warm_up()
+            self._runner = Runner(engine, most_samples)
             keep_buffers()
         except EngineFileError as error:
             raise pb_utils.TritonModelException(str(error)) from None
@@ -49,26 +51,40 @@ class TritonPythonModel:
             text = " ".join(str(error).split())[:300]
             raise pb_utils.TritonModelException(f"acoustic_torch cannot run on {device}: {text}") from None
 
-    def execute(self, requests: Sequence[Any]) -> list[Any]:
-        """Answers the requests of a batch, each with its outputs or its own error."""
-        responses: list[Any] = [None] * len(requests)
-        places, items = [], []
-        for place, request in enumerate(requests):
-            if request.is_cancelled():
-                responses[place] = failure("the request was cancelled", pb_utils.TritonError.CANCELLED)
-                continue
+    def execute(self, requests: Sequence[Any]) -> list[None]:
+        """Begins to run the requests of a batch; each is answered, with its outputs or its own error, when it is done.
+
+        So the next batch is on its way to the GPU while it computes this one.
+        """
+        items, answers = [], []
+        for request in requests:
+            answer = answer_of(request)
             try:
                 items.append(Rows.of(array_of(request, "AUDIO"), array_of(request, "NUM_SAMPLES")))
-                places.append(place)
+                answers.append(answer)
             except RowsError as error:
-                responses[place] = failure(str(error), pb_utils.TritonError.INVALID_ARG)
-        for place, result in zip(places, run_together(items, self._engine.run, self._most_samples), strict=True):
-            responses[place] = response(result, requests[place].requested_output_names())
-        return responses
+                answer(error)
+        self._runner.run(items, answers)
+        return [None] * len(requests)
 
     def finalize(self) -> None:
-        """Frees the engine."""
-        del self._engine
+        """Answers what was begun, and frees the engine."""
+        self._runner.close()
+        del self._runner
+
+
+def answer_of(request: Any) -> Answer:
+    """How a request is answered."""
+    return functools.partial(send, request, request.get_response_sender())
+
+
+def send(request: Any, sender: Any, result: Outputs | Exception) -> None:
+    """Sends a request its outputs, or its error."""
+    try:
+        made = response(result, request.requested_output_names())
+        sender.send(made, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+    except Exception as error:  # noqa: BLE001 - the others are to have their answers all the same
+        pb_utils.Logger.log_error(f"acoustic_torch: an answer could not be sent: {error!r}")
 
 
 def array_of(request: Any, name: str) -> NDArray[Any]:
@@ -77,8 +93,10 @@ def array_of(request: Any, name: str) -> NDArray[Any]:
     return array
 
 
-def response(result: Mapping[str, NDArray[Any]] | Exception, wanted: Sequence[str]) -> Any:
+def response(result: Outputs | Exception, wanted: Sequence[str]) -> Any:
     """What was asked for, or the error."""
+    if isinstance(result, RowsError):
+        return failure(str(result), pb_utils.TritonError.INVALID_ARG)
     if isinstance(result, Exception):
         pb_utils.Logger.log_error(f"acoustic_torch: {result!r}")
         return failure(f"PyTorch: {' '.join(str(result).split())[:300]}", pb_utils.TritonError.INTERNAL)

@@ -22,7 +22,7 @@ def draw_latency(steps: Sequence[Mapping[str, Any]], unit: str, bound_s: float, 
     axes.axhline(bound_s, color="#4d4d4d", linestyle="--", linewidth=1, label=f"bound, {bound_s:g} s for p95")
     _mark(axes, best, unit)
     axes.set_yscale("log")
-    axes.set_yticks(_ticks(*axes.get_ylim()))
+    axes.set_yticks(find_ticks(*axes.get_ylim()))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("")
     axes.set_xlabel(f"load, {unit}", fontsize=8)
@@ -88,11 +88,12 @@ def draw_memory(memory: Mapping[str, Any], began_s: float, ended_s: float) -> An
     return figure
 
 
-def _ticks(low: float, high: float) -> list[float]:
-    """1, 2, 5, 10, ... between the two; only powers of ten where that would be many."""
+def find_ticks(low: float, high: float) -> list[float]:
+    """1, 2, 5, 10, ... between the two; only powers of ten where that would be many, one number where none fits."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     leading = (1, 2, 5) if len(decades) < MANY_DECADES else (1,)
-    return [tick for decade in decades for digit in leading if low <= (tick := digit * 10.0**decade) <= high]
+    ticks = [tick for decade in decades for digit in leading if low <= (tick := digit * 10.0**decade) <= high]
+    return ticks or [float(f"{math.sqrt(low * high):.2g}")]
 
 
 def _by_load(steps: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

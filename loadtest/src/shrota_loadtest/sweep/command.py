@@ -216,16 +216,22 @@ def _given(context: click.Context, name: str) -> bool:
 
 
 def shown_command(context: click.Context) -> str:
-    """The command as the page shows it: what was given, without folders of this machine."""
+    """The command as the page shows it: what was given, without folders of this machine outside the current one."""
     words = ["shrota sweep"]
     for option in context.command.params:
         if not isinstance(option, click.Option) or not _given(context, option.name or "") or option.name in HIDDEN:
             continue
         value = context.params[option.name or ""]
         for each in value if option.multiple else [value]:
-            text = Path(each).name if option.name in PLACES and Path(each).is_absolute() else each
+            text = _shown_place(Path(each)) if option.name in PLACES else each
             words.append(option.opts[0] if option.is_flag else f"{option.opts[0]} {text}")
     return " ".join(words)
+
+
+def _shown_place(place: Path) -> Path:
+    if place.is_relative_to(Path.cwd()):
+        return place.relative_to(Path.cwd())
+    return Path(place.name) if place.is_absolute() else place
 
 
 def _say(text: str) -> None:

@@ -22,6 +22,8 @@ from contextlib import contextmanager, suppress
 from threading import Lock
 from typing import Any, Protocol
 
+PER_SECOND = 1024
+"""Of the parts to which what is pending is rounded: they add up exactly."""
 ROW_BUCKETS = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0]
 
 logger = logging.getLogger(__name__)
@@ -75,6 +77,7 @@ class TritonMetrics:
         kinds = pb_utils.MetricFamily
         self._error: type[Exception] = pb_utils.TritonModelException
         self._lock = Lock()
+        self._told = 0.0
         model = {"model": model_name}
         per_engine = {engine: {**model, "engine": engine} for engine in engines}
 
@@ -131,9 +134,11 @@ class TritonMetrics:
             self._dropped[code].increment(1.0)
 
     def pending(self, seconds: float) -> None:
-        """See :meth:`Metrics.pending`."""
+        """See :meth:`Metrics.pending`. Several instances of the model share the metric, each adds its own."""
         with self._writing():
-            self._pending.set(seconds)
+            seconds = round(seconds * PER_SECOND) / PER_SECOND
+            self._pending.increment(seconds - self._told)
+            self._told = seconds
 
 
 def _keep_for_ever(family: object) -> None:

@@ -98,6 +98,63 @@ def quantize(x, out, scales, width, C: tl.constexpr, ACTIVATE: tl.constexpr):
 
 
 @triton.jit
+def attention(
+    joined, out, blocks, width, size, scale, D: tl.constexpr, M: tl.constexpr, N: tl.constexpr
+):
+    """Joined [frames, 3 * width], queries, keys and values of heads of ``size`` -> out [frames, width].
+
+    A program has one head of a block of M frames, which ``blocks`` names: where its row begins and ends, its first
+    frame. ``scale`` is that of base 2. Online softmax: Milakov and Gimelshein, arXiv 1805.02867; Dao et al., arXiv
+    2205.14135.
+    """
+    entry = blocks + tl.program_id(0) * 3
+    begin = tl.load(entry)
+    end = tl.load(entry + 1)
+    first = tl.load(entry + 2)
+    if first >= end:
+        return
+    m = first + tl.arange(0, M)
+    n = tl.arange(0, N)
+    d = tl.arange(0, D)
+    head = tl.program_id(1) * size
+    step = 3 * width
+    inside = d < size
+    mask = (m < end)[:, None] & inside[None, :]
+    query = tl.load(joined + m.to(tl.int64)[:, None] * step + (head + d)[None, :], mask=mask, other=0.0)
+    keys = joined + width + (begin + n).to(tl.int64)[None, :] * step + (head + d)[:, None]
+    values = joined + 2 * width + (begin + n).to(tl.int64)[:, None] * step + (head + d)[None, :]
+    best = tl.full([M], float("-inf"), tl.float32)
+    total = tl.zeros([M], tl.float32)
+    found = tl.zeros([M, D], tl.float32)
+    whole = (end - begin) // N
+    for _ in tl.range(0, whole):
+        score = tl.dot(query, tl.load(keys, mask=inside[:, None], other=0.0)) * scale
+        value = tl.load(values, mask=inside[None, :], other=0.0)
+        best, total, found = _attended(score, value, best, total, found)
+        keys += N * step
+        values += N * step
+    rest = end - begin - whole * N
+    if rest > 0:
+        seen = n < rest
+        score = tl.dot(query, tl.load(keys, mask=inside[:, None] & seen[None, :], other=0.0)) * scale
+        value = tl.load(values, mask=seen[:, None] & inside[None, :], other=0.0)
+        score = tl.where(seen[None, :], score, float("-inf"))
+        best, total, found = _attended(score, value, best, total, found)
+    found = found / total[:, None]
+    tl.store(out + m.to(tl.int64)[:, None] * width + (head + d)[None, :], found.to(out.dtype.element_ty), mask=mask)
+
+
+@triton.jit
+def _attended(score, value, best, total, found):
+    """The softmax so far, with the scores [M, N] and values [N, D] of further keys."""
+    more = tl.maximum(best, tl.max(score, 1))
+    share = tl.exp2(score - more[:, None])
+    fade = tl.exp2(best - more)
+    found = tl.dot(share.to(value.dtype), value, found * fade[:, None])
+    return more, total * fade + tl.sum(share, 1), found
+
+
+@triton.jit
 def first_convolution(
     audio,
     taps,

@@ -1,95 +1,107 @@
 """The encoder as CUDA graphs: hundreds of launches become one, which is most of the time of a small batch.
 
-A graph has one number of frames. Numbers are rounded up, what is left over belongs to no row of the batch, and so a few
-dozen graphs serve all batches. Rows are filled up with empty ones to a fixed number for the same reason.
+A graph has one number of frames. Numbers are rounded up, what is left over belongs to no row of the batch, and so some
+dozen graphs serve all batches. All read and write the same memory, so that each costs next to none.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-MOST_ROWS = 129
-"""Places for rows in a graph, one of them for what is left over; more are run without one."""
-LONGEST = 1024
-"""Frames of one row in a graph, 20 s and more."""
-MOST_FRAMES = 32768
-"""Of a graph; more are run without one: their launches are hidden behind what runs."""
-WARM_UPS = 2
-Encode = Callable[[Tensor, Tensor, int], Tensor]
+from shrota_torch.layout import most_blocks
+
+STEP, STEPS = 64, 64
+"""Of the sizes of graphs: the least, and how many of one step there are at least below a size that has it."""
+Encode = Callable[[Tensor, Tensor], Tensor]
+"""Residual [N, H] float32, which is changed, and blocks [K, 3] of attention -> [N, V] float32."""
+
+
+def _step(frames: int) -> int:
+    step = STEP
+    while step * STEPS < frames:
+        step *= 2
+    return step
 
 
 def rounded(frames: int) -> int:
-    """The frames of the graph that runs so many: an eighth more at most, or 63, and never more than a row's."""
-    step = 64
-    while step * 16 < frames and step < LONGEST:
-        step *= 2
-    return -(-frames // step) * step
+    """The frames of the graph that runs so many: a 32nd more at most, or 63."""
+    return -(-frames // _step(frames)) * _step(frames)
 
 
-@dataclass(frozen=True)
-class Captured:
-    """A graph with the memory that it reads and writes."""
+def sizes(most: int) -> Iterator[int]:
+    """Those of all graphs up to one that runs ``most`` frames, the largest first."""
+    size = rounded(most)
+    while size > 0:
+        yield size
+        size -= _step(size)
 
-    graph: "torch.cuda.CUDAGraph"
-    residual: Tensor
-    starts: Tensor
-    log_probs: Tensor
+
+def capture(run: Callable[[], None], device: torch.device, pool: tuple[int, int] | None) -> "torch.cuda.CUDAGraph":
+    """What ``run`` launches, as a graph; it is run once before, so that all its kernels are loaded."""
+    side = torch.cuda.Stream(device)
+    side.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(side):
+        run()
+    torch.cuda.current_stream(device).wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, pool=pool, stream=side):
+        run()
+    return graph
 
 
 class Graphs:
-    """Runs an encoder, as a graph where that can be.
+    """Runs an encoder as graphs, which are made when they are first needed, or at once by :meth:`prepare`.
 
     Args:
-        encode: residual [N, H] float32, starts [R + 1] int32, longest row -> [N, V].
-        device: to run on; without graphs where it is no GPU.
+        encode: the encoder.
+        device: a GPU.
+        most_frames: of a run.
+        most_rows: likewise.
+        width: H.
+        vocabulary: V.
     """
 
-    def __init__(self, encode: Encode, device: torch.device) -> None:
+    def __init__(
+        self, encode: Encode, device: torch.device, *, most_frames: int, most_rows: int, width: int, vocabulary: int
+    ) -> None:
         self._encode = encode
         self._device = device
-        self._graphs: dict[int, Captured] = {}
-        self._pool: object | None = None
+        self._most_rows = most_rows
+        most = rounded(most_frames)
+        self.residual = torch.zeros(most, width, device=device)
+        self.blocks = torch.zeros(most_blocks(most, most_rows), 3, dtype=torch.int32, device=device)
+        self._log_probs = torch.zeros(most, vocabulary, device=device)
+        self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
+        self.pool: tuple[int, int] | None = None
 
-    def __call__(self, packed: Tensor, starts: Tensor, total: int) -> Tensor:
-        """Frames of all rows [N, H] -> log-probabilities [N, V], valid until the next call.
+    def holds(self, frames: int, rows: int) -> bool:
+        """Whether a batch fits."""
+        return frames <= len(self.residual) and rows <= self._most_rows
 
-        Args:
-            packed: frames.
-            starts: [B + 1] int32, on the processor.
-            total: N.
+    def prepare(self) -> None:
+        """Makes all; the largest first, whose memory serves the others."""
+        for size in sizes(len(self.residual)):
+            self._graph(size)
+
+    def __call__(self, total: int) -> Tensor:
+        """What lies in ``residual`` and ``blocks``, so many frames, run -> log-probabilities [N, V].
+
+        Both are changed; the result is valid until the next call.
         """
-        longest = int(starts.diff().max())
-        rows = len(starts) - 1
-        if self._device.type != "cuda" or rows >= MOST_ROWS or longest > LONGEST or total > MOST_FRAMES:
-            return self._encode(packed.float().contiguous(), starts.to(self._device), longest)
         size = rounded(total)
-        captured = self._graphs.get(size)
-        if captured is None:
-            captured = self._graphs[size] = self._capture(size, packed.shape[1])
-        captured.residual[:total].copy_(packed)
-        captured.residual[total:].zero_()
-        # what is left over is rows of its own, none longer than a graph's longest
-        filled = functional.pad(starts, (0, MOST_ROWS - rows), value=total)
-        filled[-1] = size
-        captured.starts.copy_(filled, non_blocking=True)
-        captured.graph.replay()
-        return captured.log_probs[:total]
+        self.residual[total:size].zero_()
+        self._graph(size).replay()
+        return self._log_probs[:total]
 
-    def _capture(self, size: int, width: int) -> Captured:
-        residual = torch.zeros(size, width, device=self._device)
-        starts = torch.full((MOST_ROWS + 1,), size, dtype=torch.int32, device=self._device)
-        starts[0] = 0
-        side = torch.cuda.Stream(self._device)
-        side.wait_stream(torch.cuda.current_stream(self._device))
-        with torch.cuda.stream(side):
-            for _ in range(WARM_UPS):
-                self._encode(residual, starts, LONGEST)
-        torch.cuda.current_stream(self._device).wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
-            log_probs = self._encode(residual, starts, LONGEST)
-        self._pool = self._pool or graph.pool()
-        return Captured(graph, residual, starts, log_probs)
+    def _graph(self, size: int) -> "torch.cuda.CUDAGraph":
+        graph = self._graphs.get(size)
+        if graph is None:
+
+            def run() -> None:
+                blocks = self.blocks[: most_blocks(size, self._most_rows)]
+                self._log_probs[:size].copy_(self._encode(self.residual[:size], blocks))
+
+            graph = self._graphs[size] = capture(run, self._device, self.pool)
+            self.pool = self.pool or graph.pool()
+        return graph

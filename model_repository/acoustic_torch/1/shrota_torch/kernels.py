@@ -3,12 +3,14 @@
 The processor's versions compute the same in float32 and are there for tests of what surrounds them.
 """
 
-from itertools import pairwise
+import math
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from shrota_torch.layout import BLOCK
 
 try:
     from shrota_torch import device_kernels
@@ -22,6 +24,8 @@ FIRST_ROWS, FIRST_TAPS = 16, 16
 """Frames of the first convolution that one program computes, and to how many its taps are filled up: what a tensor core
 takes at least."""
 GELU_BLOCK = 4096
+ATTENTION_KEYS = 64
+"""Keys that attention looks at at a time."""
 FP8 = torch.float8_e4m3fn
 FP8_MAX = 448.0
 """The largest e4m3 number."""
@@ -113,7 +117,7 @@ def quantized(x: Tensor, *, activate: bool = False) -> Quantized:
     rows, width = x.shape
     out = torch.empty(x.shape, device=x.device, dtype=FP8)
     scales = torch.empty(rows, 1, device=x.device)
-    device_kernels.quantize[(rows,)](x, out, scales, width, C=_width(width), ACTIVATE=activate, num_warps=8)
+    device_kernels.quantize[(rows,)](x, out, scales, width, C=_width(width), ACTIVATE=activate, num_warps=4)
     return Quantized(out, scales)
 
 
@@ -188,28 +192,40 @@ def first_convolution(audio: Tensor, taps: Tensor, bias: Tensor, norm: Any, *, s
     return out
 
 
-def attention(query: Tensor, key: Tensor, value: Tensor, starts: Tensor, longest: int) -> Tensor:
+def attention(joined: Tensor, blocks: Tensor, heads: int) -> Tensor:
     """Attention of each row within itself, rows one behind the other.
 
     Args:
-        query: [N, heads, D]; likewise ``key`` and ``value``.
-        key: see above.
-        value: see above.
-        starts: [R + 1] int32, where each row begins, and the end; rows may be empty.
-        longest: no row has more frames.
+        joined: [N, 3 * H], contiguous: queries, keys and values of all heads.
+        blocks: [K, 3] int32, on the same device, see :class:`~shrota_torch.layout.Layout`; those that begin behind the
+            end of their row are none.
+        heads: that H is parted in.
 
     Returns:
-        [N, heads, D].
+        [N, H]; what is in no block means nothing.
     """
-    if query.is_cuda:
-        found = torch.ops.aten._flash_attention_forward(  # noqa: SLF001 - what torch.nn.attention.varlen calls
-            query, key, value, starts, starts, longest, longest, 0.0, False, False
+    count, width = joined.shape[0], joined.shape[1] // 3
+    size = width // heads
+    if joined.is_cuda:
+        out = torch.empty(count, width, device=joined.device, dtype=joined.dtype)
+        device_kernels.attention[(len(blocks), heads)](
+            joined,
+            out,
+            blocks,
+            width,
+            size,
+            math.log2(math.e) / math.sqrt(size),
+            D=_width(size),
+            M=BLOCK,
+            N=ATTENTION_KEYS,
+            num_warps=8,
+            num_stages=3,
         )
-        return found[0]
-    out = torch.zeros_like(query)
-    bounds = starts.tolist()
-    for begin, end in pairwise(bounds):
-        if end > begin:
-            parts = [part[begin:end].transpose(0, 1) for part in (query, key, value)]
-            out[begin:end] = functional.scaled_dot_product_attention(*parts).transpose(0, 1)
+        return out
+    out = torch.zeros(count, width, dtype=joined.dtype)
+    for begin, end, first in blocks.tolist():
+        if begin == first < end:
+            row = joined[begin:end].view(end - begin, 3, heads, size).permute(1, 2, 0, 3)
+            found = functional.scaled_dot_product_attention(*row)
+            out[begin:end] = found.transpose(0, 1).reshape(end - begin, width)
     return out

@@ -196,17 +196,15 @@ class Layer:
         self._qkv, self._out, self._up, self._down = (product(weights, name) for name in ("qkv", "out", "up", "down"))
         self._norm_attention, self._norm_feed = weights.norm("norm1"), weights.norm("norm2")
 
-    def __call__(self, residual: Tensor, added: Tensor | None, starts: Tensor, longest: int) -> Tensor:
+    def __call__(self, residual: Tensor, added: Tensor | None, blocks: Tensor) -> Tensor:
         """Residual [N, H] float32, which is changed, and what is still to be added to it -> what is to be added next.
 
         Args:
             residual: the stream.
             added: [N, H]; None for nothing.
-            starts: see :func:`~shrota_torch.kernels.attention`.
-            longest: likewise.
+            blocks: see :func:`~shrota_torch.kernels.attention`.
         """
         joined = self._qkv(add_norm(residual, added, self._norm_attention, self._qkv.takes))
-        query, key, value = joined.view(residual.shape[0], 3, self.heads, -1).unbind(1)
-        found = attention(query, key, value, starts, longest).reshape(residual.shape)
+        found = attention(joined, blocks, self.heads)
         hidden = add_norm(residual, self._out.of(found), self._norm_feed, self._up.takes)
         return self._down.of_gelu(self._up(hidden))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from shrota_torch.graphs import Graphs, capture, rounded
+from shrota_torch.graphs import Capture, Graphs, rounded
 from shrota_torch.kernels import HAS_KERNELS, add_norm
 from shrota_torch.layout import BLOCK, layout
 from shrota_torch.parts import Extractor, Layer, Position, Product, Product8, Weights
@@ -99,8 +99,10 @@ class TorchEngine:
         self._alone: dict[int, _Alone] = {}
         if self.device.type == "cuda":
             self._streams = [torch.cuda.Stream(self.device) for _ in range(3)]
+            self._capture = Capture(self.device)
             self._graphs = Graphs(
                 self._encode,
+                self._capture,
                 self.device,
                 most_frames=max(LONGEST_ALONE, most_samples // self.architecture.stride),
                 most_rows=MOST_ROWS,
@@ -187,10 +189,7 @@ class TorchEngine:
         packed = hidden.reshape(-1, hidden.shape[2])
         place, blocks = lengths[2], lengths[3].view(-1, 3)
         if self._graphs is not None and self._graphs.holds(total, len(audio)):
-            torch.index_select(packed, 0, place, out=self._graphs.residual[:total])
-            self._graphs.blocks[: len(blocks)].copy_(blocks)
-            self._graphs.blocks[len(blocks) :].zero_()
-            found = self._graphs(total)
+            found = self._graphs(packed, place, blocks)
         else:
             found = self._encode(packed.index_select(0, place), blocks)
         log_probs = torch.zeros(len(audio) * longest, self._vocabulary, device=self.device)
@@ -215,17 +214,16 @@ class TorchEngine:
         audio = torch.zeros(1, size * architecture.stride + architecture.receptive_field, device=self.device)
         counts = torch.zeros(1, dtype=torch.int32, device=self.device)
         log_probs = torch.zeros(size, self._vocabulary, device=self.device)
-        first = torch.arange(0, size, BLOCK, dtype=torch.int32, device=self.device)
 
         def run() -> None:
+            first = torch.arange(0, size, BLOCK, dtype=torch.int32, device=self.device)
             frames = torch.div(counts - architecture.receptive_field, architecture.stride, rounding_mode="floor") + 1
             hidden = self._front(audio, counts, frames)[0, :size]
             blocks = torch.stack([torch.zeros_like(first), frames.expand(len(first)), first], dim=1)
             inside = torch.arange(size, device=self.device)[:, None] < frames
             log_probs.copy_(self._encode(hidden.contiguous(), blocks).masked_fill(~inside, 0.0))
 
-        graph = capture(run, self.device, self._graphs.pool if self._graphs is not None else None)
-        self._alone[size] = _Alone(graph, audio, counts, log_probs)
+        self._alone[size] = _Alone(self._capture(run), audio, counts, log_probs)
         return self._alone[size]
 
     def _moved(self, *arrays: NDArray[np.int32]) -> Sequence[Tensor]:

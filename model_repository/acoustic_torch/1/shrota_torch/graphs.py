@@ -37,17 +37,32 @@ def sizes(most: int) -> Iterator[int]:
         size -= _step(size)
 
 
-def capture(run: Callable[[], None], device: torch.device, pool: tuple[int, int] | None) -> "torch.cuda.CUDAGraph":
-    """What ``run`` launches, as a graph; it is run once before, so that all its kernels are loaded."""
-    side = torch.cuda.Stream(device)
-    side.wait_stream(torch.cuda.current_stream(device))
-    with torch.cuda.stream(side):
-        run()
-    torch.cuda.current_stream(device).wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, pool=pool, stream=side):
-        run()
-    return graph
+class Capture:
+    """Makes graphs whose memory, but for what they read and write, is the same: they must not run at a time.
+
+    Args:
+        device: a GPU.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._stream = torch.cuda.Stream(device)  # one, because what is freed on a stream serves that stream
+        self._pool: tuple[int, int] | None = None
+
+    def __call__(self, run: Callable[[], None]) -> "torch.cuda.CUDAGraph":
+        """What ``run`` launches; it is run once before, so that all its kernels are loaded.
+
+        What it makes and drops is the graph's; what was there before, and is read or written, must stay.
+        """
+        self._stream.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.cuda.stream(self._stream):
+            run()
+        torch.cuda.current_stream(self._device).wait_stream(self._stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
+            run()
+        self._pool = self._pool or graph.pool()
+        return graph
 
 
 class Graphs:
@@ -55,6 +70,7 @@ class Graphs:
 
     Args:
         encode: the encoder.
+        capture: makes them.
         device: a GPU.
         most_frames: of a run.
         most_rows: likewise.
@@ -63,35 +79,50 @@ class Graphs:
     """
 
     def __init__(
-        self, encode: Encode, device: torch.device, *, most_frames: int, most_rows: int, width: int, vocabulary: int
+        self,
+        encode: Encode,
+        capture: Capture,
+        device: torch.device,
+        *,
+        most_frames: int,
+        most_rows: int,
+        width: int,
+        vocabulary: int,
     ) -> None:
         self._encode = encode
-        self._device = device
+        self._capture = capture
         self._most_rows = most_rows
         most = rounded(most_frames)
-        self.residual = torch.zeros(most, width, device=device)
-        self.blocks = torch.zeros(most_blocks(most, most_rows), 3, dtype=torch.int32, device=device)
+        self._residual = torch.zeros(most, width, device=device)
+        self._blocks = torch.zeros(most_blocks(most, most_rows), 3, dtype=torch.int32, device=device)
         self._log_probs = torch.zeros(most, vocabulary, device=device)
         self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
-        self.pool: tuple[int, int] | None = None
 
     def holds(self, frames: int, rows: int) -> bool:
         """Whether a batch fits."""
-        return frames <= len(self.residual) and rows <= self._most_rows
+        return frames <= len(self._residual) and rows <= self._most_rows
 
     def prepare(self) -> None:
         """Makes all; the largest first, whose memory serves the others."""
-        for size in sizes(len(self.residual)):
+        for size in sizes(len(self._residual)):
             self._graph(size)
 
-    def __call__(self, total: int) -> Tensor:
-        """What lies in ``residual`` and ``blocks``, so many frames, run -> log-probabilities [N, V].
+    def __call__(self, frames: Tensor, place: Tensor, blocks: Tensor) -> Tensor:
+        """Frames of all rows -> log-probabilities [N, V], valid until the next call.
 
-        Both are changed; the result is valid until the next call.
+        Args:
+            frames: [M, H] float32.
+            place: [N] int32, where among them those are that are run.
+            blocks: see :class:`~shrota_torch.layout.Layout`.
         """
+        total = len(place)
         size = rounded(total)
-        self.residual[total:size].zero_()
-        self._graph(size).replay()
+        graph = self._graph(size)
+        torch.index_select(frames, 0, place, out=self._residual[:total])
+        self._residual[total:size].zero_()
+        self._blocks[: len(blocks)].copy_(blocks)
+        self._blocks[len(blocks) :].zero_()
+        graph.replay()
         return self._log_probs[:total]
 
     def _graph(self, size: int) -> "torch.cuda.CUDAGraph":
@@ -99,9 +130,9 @@ class Graphs:
         if graph is None:
 
             def run() -> None:
-                blocks = self.blocks[: most_blocks(size, self._most_rows)]
-                self._log_probs[:size].copy_(self._encode(self.residual[:size], blocks))
+                blocks = self._blocks[: most_blocks(size, self._most_rows)]
+                self._log_probs[:size].copy_(self._encode(self._residual[:size], blocks))
 
-            graph = self._graphs[size] = capture(run, self._device, self.pool)
-            self.pool = self.pool or graph.pool()
+            self._blocks.zero_()  # those of a larger batch may lie behind the frames of this one
+            graph = self._graphs[size] = self._capture(run)
         return graph

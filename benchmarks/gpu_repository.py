@@ -77,9 +77,7 @@ def make_repository(
         (folder / relative).write_text(text, encoding="utf-8")
 
 
-def configure(
-    folder: Path, *, instances: int, calls: int, budget_s: float, decoders: int, batchers: int = 1
-) -> None:
+def configure(folder: Path, *, instances: int, calls: int, budget_s: float, decoders: int, batchers: int = 1) -> None:
     """What ``model_repository/`` has for processors, for a GPU.
 
     Args:

@@ -359,9 +359,7 @@ def _counts(text: str) -> tuple[int, ...]:
 @click.option(
     "--only", multiple=True, metavar="TEXT", help="Steps with this in their name: batch, kernels, triton, ..."
 )
-@click.option(
-    "--configurations", metavar="LIST", help="PRECISION:INSTANCES/CALLS/SECONDS,... [fp8 and fp16, 1/3/320]"
-)
+@click.option("--configurations", metavar="LIST", help="PRECISION:INSTANCES/CALLS/SECONDS,... [fp8 and fp16, 1/3/320]")
 @click.option("--concurrency", default="64,128,256,512", show_default=True, help="Requests under way on Triton.")
 @click.option("--batches", default="1,2,4,8,16,32,64", show_default=True, help="Throughput over these.")
 @click.option("--rows", type=click.IntRange(1), default=32, show_default=True, help="Of the batch looked at closely.")

@@ -33,7 +33,8 @@ class Configuration:
     @property
     def name(self) -> str:
         """For tables."""
-        gpus = f" on {self.gpus} GPUs, {self.batchers} batchers" if self.gpus > 1 else ""
+        gpus = f" on {self.gpus} GPUs" if self.gpus > 1 else ""
+        gpus += f", {self.batchers} batchers" if self.batchers > 1 else ""
         return f"{self.precision} {self.instances}/{self.calls}, {self.budget_s:g} s{gpus}"
 
     def on_two(self) -> "Configuration":

@@ -134,9 +134,7 @@ def test_frames_are_counted_as_the_convolutions_do(exported: Path) -> None:
         )
     )
     for samples in (400, 719, 720, 16000, 23456):
-        assert (
-            int(frames_of(np.array([samples]), architecture)[0]) == convolutions(torch.zeros(1, 1, samples)).shape[2]
-        )
+        assert int(frames_of(np.array([samples]), architecture)[0]) == convolutions(torch.zeros(1, 1, samples)).shape[2]
     assert architecture.receptive_field == 400
     assert architecture.stride == 320
 

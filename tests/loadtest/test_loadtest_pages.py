@@ -364,7 +364,11 @@ def test_the_line_of_the_machine_names_its_gpu() -> None:
 
 @pytest.mark.parametrize(
     ("low", "high", "ticks"),
-    [(0.04, 0.3, [0.05, 0.1, 0.2]), (0.21, 0.48, [0.32]), (1e-5, 900.0, [1e-5, 1e-4, 1e-3, 0.01, 0.1, 1.0, 10.0, 100.0])],
+    [
+        (0.04, 0.3, [0.05, 0.1, 0.2]),
+        (0.21, 0.48, [0.32]),
+        (1e-5, 900.0, [1e-5, 1e-4, 1e-3, 0.01, 0.1, 1.0, 10.0, 100.0]),
+    ],
 )
 def test_a_logarithmic_axis_always_has_a_number(low: float, high: float, ticks: list[float]) -> None:
     assert find_ticks(low, high) == pytest.approx(ticks)

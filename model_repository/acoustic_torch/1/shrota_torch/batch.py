@@ -167,9 +167,7 @@ def _groups(items: Sequence[Rows], most_samples: int) -> Iterator[list[int]]:
         yield group
 
 
-def _parted(
-    items: Sequence[Rows], log_probs: NDArray[np.float32], num_frames: NDArray[np.int32]
-) -> Sequence[Outputs]:
+def _parted(items: Sequence[Rows], log_probs: NDArray[np.float32], num_frames: NDArray[np.int32]) -> Sequence[Outputs]:
     results: list[Outputs] = []
     start = 0
     for item in items:

@@ -98,9 +98,7 @@ def quantize(x, out, scales, width, C: tl.constexpr, ACTIVATE: tl.constexpr):
 
 
 @triton.jit
-def attention(
-    joined, out, blocks, width, size, scale, D: tl.constexpr, M: tl.constexpr, N: tl.constexpr
-):
+def attention(joined, out, blocks, width, size, scale, D: tl.constexpr, M: tl.constexpr, N: tl.constexpr):
     """Joined [frames, 3 * width], queries, keys and values of heads of ``size`` -> out [frames, width].
 
     A program has one head of a block of M frames, which ``blocks`` names: where its row begins and ends, its first

@@ -26,8 +26,8 @@ HELP = {
     "request_timeout": "Seconds after which a request is given up.",
     "bound": "Seconds of latency that 95 of 100 requests must keep.",
     "word_errors": "Word error rate, as a share, that transcripts under load may have against those alone. More than 0 "
-    "only where an engine adds in another order in a batch (half precision on a GPU), or where weights are random (1: any "
-    "transcript counts as right).",
+    "only where an engine adds in another order in a batch (half precision on a GPU), or where weights are random (1: "
+    "any transcript counts as right).",
     "kind": "Users: open (arrivals at random, at a rate), closed (each waits for its answer), streams (live speakers).",
     "rate_per_user": "Arrivals a second of one open-loop user of Locust.",
     "think_time": "Seconds between answer and next request of a closed-loop user.",

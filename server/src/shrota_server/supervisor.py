@@ -22,9 +22,10 @@ END_S = 1.0
 # model has been loaded again and the old one goes, tritonserver aborts (seen under load, rarely). For so long
 # after a reload, also one that failed, its end is taken for that, however long it takes to die (a core dump).
 SETTLE_S = 5.0
-# These answer through response senders, long after `execute` has returned. Triton forgets such requests when the process
-# dies: neither a reload nor an unload answers them, and their callers would wait until their own time-out, `acoustic` for
-# its engine for ever. Only the end of the connection tells them, so for these models the whole server is started again.
+# These answer through response senders, long after `execute` has returned. Triton forgets such requests when the
+# process dies: neither a reload nor an unload answers them, and their callers would wait until their own time-out,
+# `acoustic` for its engine for ever. Only the end of the connection tells them, so for these models the whole server is
+# started again.
 ANSWERS_LATER = frozenset({"acoustic", "acoustic_torch"})
 # deaths of one model within this time make it wait before the next attempt: 0, 1, 2, 4, ... seconds
 CRASH_WINDOW_S = 120.0

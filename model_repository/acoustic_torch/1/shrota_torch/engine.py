@@ -112,7 +112,8 @@ class TorchEngine:
 
     def buffer(self, rows: int, samples: int) -> NDArray[np.float32]:
         """Memory for AUDIO [rows, samples] of :meth:`begin`, from where it goes to the device soonest."""
-        return torch.empty(rows, samples, pin_memory=self.device.type == "cuda").numpy()
+        memory: NDArray[np.float32] = torch.empty(rows, samples, pin_memory=self.device.type == "cuda").numpy()
+        return memory
 
     def begin(self, audio: NDArray[np.float32], num_samples: NDArray[np.int32]) -> Run:
         """Begins a run.
@@ -231,7 +232,8 @@ class TorchEngine:
         joined = torch.from_numpy(np.concatenate(arrays))
         if self.device.type == "cuda":
             joined = joined.pin_memory().to(self.device, non_blocking=True)
-        return joined.split([len(array) for array in arrays])
+        parts: Sequence[Tensor] = joined.split([len(array) for array in arrays])
+        return parts
 
     def _front(self, audio: Tensor, counts: Tensor, frames: Tensor) -> Tensor:
         """Audio [B, T] -> [B, F, H] float32, of which only the rows' frames mean something.

@@ -68,7 +68,7 @@ from shrota_export.precision.kinds import Precision
 from shrota_export.random_checkpoint import Shape, is_made, make_config, write_random_checkpoint
 
 CONFIGURATIONS = {
-    "cuda": "fp8:1/3/320,fp16:1/3/320",
+    "cuda": "fp8:1/4/320,fp16:1/4/320",
     "cpu": "fp32:1/2/40,fp8:1/3/40",
 }
 ONNX_S = 150.0
@@ -359,7 +359,7 @@ def _counts(text: str) -> tuple[int, ...]:
 @click.option(
     "--only", multiple=True, metavar="TEXT", help="Steps with this in their name: batch, kernels, triton, ..."
 )
-@click.option("--configurations", metavar="LIST", help="PRECISION:INSTANCES/CALLS/SECONDS,... [fp8 and fp16, 1/3/320]")
+@click.option("--configurations", metavar="LIST", help="PRECISION:INSTANCES/CALLS/SECONDS,... [fp8 and fp16, 1/4/320]")
 @click.option("--concurrency", default="64,128,256,512", show_default=True, help="Requests under way on Triton.")
 @click.option("--batches", default="1,2,4,8,16,32,64", show_default=True, help="Throughput over these.")
 @click.option("--rows", type=click.IntRange(1), default=32, show_default=True, help="Of the batch looked at closely.")

@@ -21,6 +21,7 @@ from shrota_export.engines import make_batch
 from shrota_export.errors import CheckpointError, ExportError, GateError, RepositoryError
 from shrota_export.graph.engine import AcousticEngine
 from shrota_export.loading import load_model
+from shrota_export.manifest import write_json
 from shrota_export.packed import export_torch as module
 from shrota_export.packed.export_torch import Order, export_torch
 from shrota_export.packed.weights import packed_weights, unsupported
@@ -98,23 +99,33 @@ def test_a_row_is_the_same_alone(exported: Path) -> None:
             np.testing.assert_allclose(alone[0], together[row, : num_frames[row, 0]], atol=1e-5)
 
 
-def test_in_8_bits_it_is_near_and_a_row_is_the_same_alone(
-    exported: Path, checkpoint: Checkpoint, tmp_path: Path
-) -> None:
-    folder = tmp_path / "engine"
-    shutil.copytree(exported / FOLDER, folder)
-    architecture, _ = read_engine(folder)
-    replace(architecture, precision="fp8").write(folder / "engine.json")
-    engine = TorchEngine(folder, "cpu")
+def test_in_8_bits_it_is_near_and_a_row_is_the_same_alone(tmp_path: Path) -> None:
+    checkpoint = find_checkpoint(str(write_checkpoint(tmp_path / "deep", num_hidden_layers=4)))
+    model = load_model(checkpoint)
+    save_file(packed_weights(model), tmp_path / "engine.safetensors")
+    write_json(tmp_path / "engine.json", module.architecture_of(model.config, Precision.FP8, normalize=True))
+    engine = TorchEngine(tmp_path, "cpu")
     audio, num_samples = batch()
     together, num_frames = engine.run(audio, num_samples)
     expected, _ = reference(checkpoint, np.nan_to_num(audio), num_samples)
     for row, frames in enumerate(num_frames.ravel()):
         if frames:
             difference = np.abs(together[row, :frames] - expected[row, :frames])
-            assert 1e-4 < difference.mean() < 0.6  # what the gate allows
+            assert 1e-3 < difference.mean() < 0.6  # what the gate allows; float16 alone would be nearer
             alone, _ = engine.run(audio[row : row + 1, : LENGTHS[row]].copy(), num_samples[row : row + 1])
             assert np.abs(alone[0] - together[row, :frames]).mean() < 0.1
+
+
+def test_the_first_and_the_last_layer_are_not_in_8_bits(exported: Path, tmp_path: Path) -> None:
+    """Of two layers both are: then 8 bits are 16."""
+    audio, num_samples = batch()
+    results = []
+    for precision in ("fp8", "fp16"):
+        folder = tmp_path / precision
+        shutil.copytree(exported / FOLDER, folder)
+        replace(read_engine(folder)[0], precision=precision).write(folder / "engine.json")
+        results.append(TorchEngine(folder, "cpu").run(audio, num_samples)[0])
+    np.testing.assert_array_equal(*results)
 
 
 @pytest.mark.parametrize("rows", [(), (300,), (1, 1)], ids=["no rows", "less than a frame", "one sample"])

@@ -89,9 +89,10 @@ class TorchEngine:
         self._projection_norm = weights.norm("projection.norm")
         self._projection = weights.low("projection.bias"), weights.low("projection.weight")
         self._position = Position(weights.part("position"))
-        layers = range(self.architecture.layers)
-        product = Product8 if self.architecture.precision == "fp8" else Product
-        self._layers = [Layer(weights.part(f"layers.{index}"), self.architecture.heads, product) for index in layers]
+        self._layers = [
+            Layer(weights.part(f"layers.{index}"), self.architecture.heads, self._product(index))
+            for index in range(self.architecture.layers)
+        ]
         self._final = weights.norm("final")
         self._head = weights.low("head.bias"), weights.low("head.weight")
         self._vocabulary = len(self._head[0])
@@ -109,6 +110,11 @@ class TorchEngine:
                 width=self._projection[1].shape[1],
                 vocabulary=self._vocabulary,
             )
+
+    def _product(self, layer: int) -> type[Product]:
+        """In 8 bits, but for the first and the last layer, which would add most of what that changes."""
+        inner = 0 < layer < self.architecture.layers - 1
+        return Product8 if self.architecture.precision == "fp8" and inner else Product
 
     def buffer(self, rows: int, samples: int) -> NDArray[np.float32]:
         """Memory for AUDIO [rows, samples] of :meth:`begin`, from where it goes to the device soonest."""

@@ -29,8 +29,8 @@ class Architecture:
         heads: of attention.
         epsilon: of every LayerNorm.
         normalize: whether the waveform is normalised.
-        precision: "fp16", "bf16" or "fp8" (float16, and e4m3 for the products of the encoder's layers); "fp32" on a
-            processor only.
+        precision: "fp16", "bf16" or "fp8" (float16, and e4m3 for the products of the encoder's inner layers); "fp32" on
+            a processor only.
         layers: of the encoder.
     """
 

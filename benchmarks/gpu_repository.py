@@ -37,7 +37,7 @@ from shrota_export.random_checkpoint import Shape, write_random_checkpoint
 
 ENGINES = ("acoustic_onnx", "acoustic_torch")
 MAX_PADDING = 0.2
-"""Of a batch: ``acoustic_torch`` computes nothing for padding but in its extractor, and ONNX Runtime fills a GPU better."""
+"""Of a batch: fuller batches are worth it. ``acoustic_torch`` computes nothing for padding but in its extractor."""
 QUEUE = 1024
 """Requests that may wait for a model: hundreds come at once where a thousand a second are answered."""
 SAMPLES = ROOT / "samples" / "manifest.jsonl"

@@ -198,10 +198,14 @@ def _several(results: Mapping[str, Any], precision: str, alone: Sequence[Step], 
         return Bar(what, precision, NOT_MEASURED, None, None)
     rate = reference_rate(results)
     ratio = two[0] / one[0]
+    shared = [_best(steps, lambda step: throughput(step, EQUAL, "system")) for steps in (alone, several)]
+    beside = ""
+    if shared[0] and shared[1]:
+        beside = f"; in shared memory {shared[1][0] / shared[0][0]:.2f} times: {shared[1][0]:,.0f}"
     return Bar(
         what,
         precision,
-        f"{ratio:.2f} times: {two[0]:,.0f} ({two[1]}) over {one[0]:,.0f}",
+        f"{ratio:.2f} times: {two[0]:,.0f} ({two[1]}) over {one[0]:,.0f}{beside}",
         two[0] / rate if rate else None,
         _holds(results, ratio >= GPUS_RATIO),
     )

@@ -125,7 +125,7 @@ def test_the_first_and_the_last_layer_are_not_in_8_bits(exported: Path, tmp_path
         shutil.copytree(exported / FOLDER, folder)
         replace(read_engine(folder)[0], precision=precision).write(folder / "engine.json")
         results.append(TorchEngine(folder, "cpu").run(audio, num_samples)[0])
-    np.testing.assert_array_equal(*results)
+    np.testing.assert_array_equal(results[0], results[1])
 
 
 @pytest.mark.parametrize("rows", [(), (300,), (1, 1)], ids=["no rows", "less than a frame", "one sample"])

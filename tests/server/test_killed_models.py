@@ -170,6 +170,19 @@ def test_a_server_that_crashes_when_a_killed_model_is_loaded_again_is_started_ag
     assert waiting.result()
 
 
+def test_a_server_that_crashes_is_started_again(tmp_path: Path) -> None:
+    """As 2.51 does when callers give up by the hundred; and whoever waits for its end goes on waiting."""
+    with (
+        ThreadPoolExecutor() as pool,
+        TritonServer(make_repository(tmp_path / "model_repository"), models=MODELS, supervise=True) as server,
+    ):
+        waiting = pool.submit(server.wait)
+        os.kill(server.pid, signal.SIGSEGV)
+        assert serves_again(server, time.monotonic() + AGAIN_S)
+        assert not waiting.done()
+    assert waiting.result()
+
+
 def test_of_two_processes_of_the_decoder_both_are_new_when_one_was_killed(tmp_path: Path) -> None:
     with TritonServer(make_repository(tmp_path / "model_repository"), models=MODELS, supervise=True) as server:
         before = stub_pids(server.pid, "ctc_decoder")

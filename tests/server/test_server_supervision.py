@@ -77,6 +77,7 @@ class FakeServer:
     survives_reload: bool = True
     attempts: list[str] = field(default_factory=list)
     running: bool = True
+    crashed: bool = False
     pid: int = 0
 
     @property
@@ -87,6 +88,10 @@ class FakeServer:
     def is_running(self) -> bool:
         """Until a restart that it does not survive."""
         return self.running
+
+    def has_crashed(self) -> bool:
+        """If it does not run."""
+        return self.crashed and not self.running
 
     def reload(self, model: str, timeout_s: float) -> None:
         """Notes the attempt."""
@@ -108,7 +113,7 @@ class FakeWatch:
     is_in_doubt = False
 
     def __init__(self, dead: str) -> None:
-        self._looks = iter([[], [dead]])
+        self._looks = iter([[], [dead] if dead else []])
 
     def find_dead(self) -> list[str]:
         """What this look finds."""
@@ -171,6 +176,26 @@ def test_an_end_long_after_a_reload_is_not_of_the_reload(monkeypatch: pytest.Mon
     watching._thread.join(timeout=5)
     assert not watching._thread.is_alive()
     assert server.attempts == ["ctc_decoder"]
+
+
+def test_a_server_that_crashes_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = FakeServer(failures=0, crashed=True)
+    watching = supervise(server, "", monkeypatch)
+    server.running = False
+    assert watching.is_bringing_back
+    assert wait_until(lambda: server.attempts == ["all"] and not watching.is_bringing_back, 5)
+    assert server.running
+    assert watching._thread.is_alive()
+    watching.stop()
+
+
+def test_a_crashed_server_that_does_not_start_again_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = FakeServer(failures=1, survives=False, crashed=True)
+    watching = supervise(server, "", monkeypatch)
+    server.running = False
+    watching._thread.join(timeout=5)
+    assert server.attempts == ["all"]
+    assert not watching.is_bringing_back
 
 
 def test_an_end_is_seen_one_look_after_it_came(monkeypatch: pytest.MonkeyPatch) -> None:

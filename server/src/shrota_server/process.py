@@ -18,6 +18,8 @@ GUARDIAN = Path(__file__).with_name("guardian.py")
 # what the guardian waits from SIGTERM to SIGKILL, and what it may take after that
 GRACE_S = 7.0
 CLEANUP_S = 2.0
+FAULTS = {str(-number) for number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)}
+"""Signals by which a process ends that did something wrong, as the guardian reports them."""
 
 
 class Process:
@@ -84,6 +86,10 @@ class Process:
                 self._guardian.stdout.close()
             self.log.close()
         return True
+
+    def has_crashed(self) -> bool:
+        """Whether tritonserver has ended by a fault of its own, as by a segmentation fault."""
+        return not self.is_running() and self.wait(0) and self._exit in FAULTS
 
     def describe_exit(self) -> str:
         """How tritonserver ended: "exit code 1", "signal SIGSEGV"; call it after ``wait`` or ``stop``."""

@@ -151,6 +151,12 @@ class TritonServer:
         with self._changing:
             return self._process is not None and self._process.is_running()
 
+    def has_crashed(self) -> bool:
+        """Whether tritonserver has ended by a fault of its own, and nobody has told it to."""
+        with self._changing:
+            process = self._process
+        return process is not None and not self._stopping.is_set() and process.has_crashed()
+
     def is_ready(self) -> bool:
         """Whether the server and every model answer that they are ready."""
         return self.control.is_ready(self.models)

@@ -1,4 +1,4 @@
-"""Brings back Python models whose process has died; Triton does not, and goes on saying that they are ready."""
+"""Brings back what has died: Python models, which Triton goes on calling ready, and a tritonserver that crashed."""
 
 import logging
 import threading
@@ -27,6 +27,10 @@ SETTLE_S = 5.0
 # `acoustic` for its engine for ever. Only the end of the connection tells them, so for these models the whole server is
 # started again.
 ANSWERS_LATER = frozenset({"acoustic", "acoustic_torch"})
+# tritonserver 2.51 crashes when very many callers give up their gRPC requests at once
+# (https://github.com/triton-inference-server/server/issues/7368; seen under load). One that ended by a fault of its own
+# is started again; one that was told to end, or killed, is not.
+TRITONSERVER = "tritonserver"
 # deaths of one model within this time make it wait before the next attempt: 0, 1, 2, 4, ... seconds
 CRASH_WINDOW_S = 120.0
 LONGEST_DELAY_S = 30.0
@@ -45,6 +49,9 @@ class Supervised(Protocol):
 
     def is_running(self) -> bool:
         """Whether tritonserver runs."""
+
+    def has_crashed(self) -> bool:
+        """Whether tritonserver has ended by a fault of its own."""
 
     def restart(self) -> None:
         """Ends tritonserver at once and starts it again on the same ports; raises a ServerError if that fails."""
@@ -81,6 +88,7 @@ class Supervisor:
         self._due: dict[str, float] = {}
         self._stopping = threading.Event()
         self._is_at_it = False
+        self._is_over = False
         self._settled_at = 0.0
         self._watch = StubWatch(server.pid)
         self._watch.find_dead()  # know the stubs while they live
@@ -89,8 +97,8 @@ class Supervisor:
 
     @property
     def is_bringing_back(self) -> bool:
-        """Whether it loads a model again, or has just done so: then it starts a server that ends again."""
-        return self._is_at_it or self._is_settling
+        """Whether it brings something back, or will: a server that crashed, or ended just after a model was loaded."""
+        return self._is_at_it or self._is_settling or (not self._is_over and self._server.has_crashed())
 
     @property
     def _is_settling(self) -> bool:
@@ -104,6 +112,12 @@ class Supervisor:
             self._thread.join(timeout=1)
 
     def _run(self) -> None:
+        try:
+            self._look()
+        finally:
+            self._is_over = True
+
+    def _look(self) -> None:
         while not self._stopping.wait(CONFIRM_S if self._watch.is_in_doubt else LOOK_S):
             if not self._server.is_running() and not self._has_started_again():
                 return
@@ -169,12 +183,16 @@ class Supervisor:
         return not self._stopping.is_set()
 
     def _has_started_again(self) -> bool:
-        """Starts a tritonserver again that has ended right after a model was loaded again; whether it has."""
-        if not self._is_settling or self._stopping.is_set():
+        """Starts a tritonserver again that crashed, or ended right after a model was loaded again; whether it has."""
+        settling = self._is_settling
+        if self._stopping.is_set() or not (settling or self._server.has_crashed()):
             return False
-        logger.warning("tritonserver has ended after a model was loaded again: starting it anew")
         self._is_at_it = True
         try:
+            if settling:
+                logger.warning("tritonserver has ended after a model was loaded again: starting it anew")
+            elif not self._waited_after_crash():
+                return False
             self._restart()
         except ServerError as error:
             if not self._stopping.is_set():
@@ -183,6 +201,18 @@ class Supervisor:
         finally:
             self._is_at_it = False
         return True
+
+    def _waited_after_crash(self) -> bool:
+        """Says so, and waits the longer the more often it happens; False if the server is being stopped meanwhile."""
+        delay_s = self._backoff.delay_s(TRITONSERVER)
+        if delay_s == 0:
+            logger.warning("tritonserver has crashed: starting it again")
+        else:
+            logger.error(
+                "tritonserver keeps crashing, %d times within %.0f s: starting it again in %.0f s; its log says why",
+                self._backoff.count(TRITONSERVER), CRASH_WINDOW_S, delay_s,
+            )  # fmt: skip
+        return not self._stopping.wait(delay_s)
 
     def _restart(self) -> None:
         try:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,7 @@ def answer_all(items: Sequence[Rows], engine: Recorder, bound: int) -> list[Any]
     """What a runner answers."""
     answers = Answers(len(items))
     runner = Runner(engine, bound)
-    runner.run(items, [lambda result, place=place: answers.give(place, result) for place in range(len(items))])
+    runner.run(items, [partial(answers.give, place) for place in range(len(items))])
     runner.close()
     assert None not in answers.results
     return answers.results
@@ -133,10 +134,10 @@ def test_a_run_begins_before_the_last_one_has_ended_but_not_many_do() -> None:
     answers = Answers(AHEAD + 1)
     runner = Runner(engine, 10000)
     for place in range(AHEAD):
-        runner.run([rows(10)], [lambda result, place=place: answers.give(place, result)])
+        runner.run([rows(10)], [partial(answers.give, place)])
     assert len(engine.shapes) == AHEAD
     assert not any(answers.results)
-    last = threading.Thread(target=lambda: runner.run([rows(10)], [lambda result: answers.give(AHEAD, result)]))
+    last = threading.Thread(target=lambda: runner.run([rows(10)], [partial(answers.give, AHEAD)]))
     last.start()
     last.join(0.1)
     assert last.is_alive()  # there is no place for it yet

@@ -28,7 +28,7 @@ $(VENV)/.ready: $(PINS) scripts/preflight.py
 	@echo "installing pinned dependencies into $(VENV) (some minutes the first time; PyTorch is large)"
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-		--editable client --editable 'export[plot]' --editable server --editable loadtest
+		--editable client --editable 'export[plot,openvino]' --editable 'server[openvino]' --editable loadtest
 	@touch $@
 
 $(VENV)/.ready-dev: $(VENV)/.ready requirements-dev.txt
@@ -58,8 +58,8 @@ test: $(VENV)/.ready-dev ## run all tests
 lint: $(VENV)/.ready-dev ## ruff and mypy
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy --exclude '/backends/tensorrt/model\.py$$' $(TYPED)
-	@for model in model_repository/*/1/model.py server/src/shrota_server/backends/tensorrt/model.py; do $(BIN)/mypy $$model || exit 1; done
+	@$(BIN)/mypy --exclude '/backends/(openvino|tensorrt)/model\.py$$' $(TYPED)
+	@for model in model_repository/*/1/model.py server/src/shrota_server/backends/{openvino,tensorrt}/model.py; do $(BIN)/mypy $$model || exit 1; done
 
 format: $(VENV)/.ready-dev ## format the code
 	@$(BIN)/ruff format .

@@ -10,7 +10,10 @@ ROOT = Path(__file__).resolve().parents[1]
 SHROTA = Path(sys.executable).with_name("shrota")
 END_S = 60.0
 """Seconds that a command has to end what it has started: a load test's Locust 20, then its server."""
-EXPORTED = ("*.onnx", "*.onnx.data", "*.onnx.*.data", "*.plan", "*.safetensors", "*.json", "lm.*", "__pycache__")
+EXPORTED = (
+    *("*.onnx", "*.onnx.data", "*.onnx.*.data", "*.plan", "*.safetensors", "model.xml", "model.bin", "*.json", "lm.*"),
+    "__pycache__",
+)
 
 
 def shrota(*arguments: str) -> None:

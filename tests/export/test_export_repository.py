@@ -131,7 +131,12 @@ def test_a_configuration_that_fits_keeps_its_comments(repository: Path) -> None:
 
 def test_another_vocabulary_size_is_the_only_thing_that_changes_in_every_engine(repository: Path) -> None:
     changed = configurations_to_change(repository, 32)
-    assert sorted(str(path.parent) for path in changed) == ["acoustic_onnx", "acoustic_torch", "acoustic_trt"]
+    assert sorted(str(path.parent) for path in changed) == [
+        "acoustic_onnx",
+        "acoustic_openvino",
+        "acoustic_torch",
+        "acoustic_trt",
+    ]
     for path, text in changed.items():
         expected = read_config((repository / path).read_text(encoding="utf-8"))
         (output,) = [output for output in expected.output if output.name == "LOG_PROBS"]
@@ -140,7 +145,7 @@ def test_another_vocabulary_size_is_the_only_thing_that_changes_in_every_engine(
 
 
 def test_a_repository_without_further_engines(repository: Path) -> None:
-    for engine in ("acoustic_trt", "acoustic_torch"):
+    for engine in ("acoustic_trt", "acoustic_torch", "acoustic_openvino"):
         (repository / engine / "config.pbtxt").unlink()
     assert sorted(map(str, configurations_to_change(repository, 32))) == ["acoustic_onnx/config.pbtxt"]
 

@@ -16,6 +16,10 @@ CONTRACT = {
         {"AUDIO": ("TYPE_FP32", [-1]), "NUM_SAMPLES": ("TYPE_INT32", [1])},
         {"LOG_PROBS": ("TYPE_FP32", [-1, 68]), "NUM_FRAMES": ("TYPE_INT32", [1])},
     ),
+    "acoustic_openvino": (
+        {"AUDIO": ("TYPE_FP32", [-1]), "NUM_SAMPLES": ("TYPE_INT32", [1])},
+        {"LOG_PROBS": ("TYPE_FP32", [-1, 68]), "NUM_FRAMES": ("TYPE_INT32", [1])},
+    ),
     # without Triton's batches: the first dimension is the batch
     "acoustic_trt": (
         {"AUDIO": ("TYPE_FP32", [-1, -1]), "NUM_SAMPLES": ("TYPE_INT32", [-1, 1])},
@@ -26,7 +30,7 @@ CONTRACT = {
         {"TRANSCRIPT": ("TYPE_STRING", [1]), "RESULT": ("TYPE_STRING", [1])},
     ),
 }
-QUEUED = ["acoustic", "acoustic_onnx", "acoustic_trt", "ctc_decoder"]
+QUEUED = ["acoustic", "acoustic_onnx", "acoustic_trt", "acoustic_openvino", "ctc_decoder"]
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +72,7 @@ def test_ragged_inputs_let_requests_of_any_length_queue_together(configs: dict[s
     }
 
 
-@pytest.mark.parametrize("engine", ["acoustic_onnx", "acoustic_trt"])
+@pytest.mark.parametrize("engine", ["acoustic_onnx", "acoustic_trt", "acoustic_openvino"])
 def test_warm_up_reaches_the_extremes_of_the_batchers_budget(configs: dict[str, ModelConfig], engine: str) -> None:
     warmups = configs[engine].model_warmup
     if engine == "acoustic_trt":

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from shrota_onnxruntime.batch import Arrays, Item, run_items
+from shrota_batch import Arrays, Item, run_items
 
 
 class Engine:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shrota_onnxruntime.batch import Arrays
+from shrota_batch import Arrays
 from shrota_testing.backends import engine_request, load_engine
 from shrota_testing.engines import tiny_log_probs
 from shrota_testing.pb_utils import TritonError

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from shrota_contract import Contract, EngineFileError, TensorSpec
 from shrota_onnxruntime import session
-from shrota_onnxruntime.session import EngineFileError, one_line, open_session, run_options
-from shrota_onnxruntime.settings import Settings, TensorSpec
+from shrota_onnxruntime.session import one_line, open_session, run_options
+from shrota_onnxruntime.settings import Settings
 from shrota_testing.engines import tiny_log_probs, write_tiny_engine
 
 
@@ -18,9 +19,11 @@ def settings(tmp_path: Path) -> Settings:
     write_tiny_engine(path)
     return Settings(
         model_path=path,
-        max_batch_size=64,
-        inputs={"AUDIO": TensorSpec("TYPE_FP32", (-1,)), "NUM_SAMPLES": TensorSpec("TYPE_INT32", (1,))},
-        outputs={"LOG_PROBS": TensorSpec("TYPE_FP32", (-1, 68)), "NUM_FRAMES": TensorSpec("TYPE_INT32", (1,))},
+        contract=Contract(
+            inputs={"AUDIO": TensorSpec("TYPE_FP32", (-1,)), "NUM_SAMPLES": TensorSpec("TYPE_INT32", (1,))},
+            outputs={"LOG_PROBS": TensorSpec("TYPE_FP32", (-1, 68)), "NUM_FRAMES": TensorSpec("TYPE_INT32", (1,))},
+            max_batch_size=64,
+        ),
         intra_op_threads=1,
     )
 
@@ -89,7 +92,7 @@ def test_another_vocabulary(settings: Settings) -> None:
 )
 def test_other_inputs(settings: Settings, inputs: dict[str, TensorSpec], text: str) -> None:
     with pytest.raises(EngineFileError, match=text):
-        open_session(replace(settings, inputs=inputs))
+        open_session(replace(settings, contract=replace(settings.contract, inputs=inputs)))
 
 
 def test_onnxruntime_s_errors_become_one_short_line() -> None:

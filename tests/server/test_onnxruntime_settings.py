@@ -7,14 +7,9 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from shrota_onnxruntime.settings import (
-    CUDA_PARAMETERS,
-    SettingsError,
-    TensorSpec,
-    available_processors,
-    default_threads,
-    read_settings,
-)
+from shrota_contract import TensorSpec
+from shrota_onnxruntime.settings import CUDA_PARAMETERS, read_settings
+from shrota_settings import SettingsError, available_processors, default_threads
 from shrota_testing.repository import ROOT
 
 FOLDER = Path("/repository/acoustic_onnx/1")
@@ -33,8 +28,8 @@ def config(parameters: dict[str, str] | None = None, **more: Any) -> dict[str, A
 def test_defaults() -> None:
     settings = read_settings(config(), FOLDER, "CPU", 0)
     assert settings.model_path == FOLDER / "model.onnx"
-    assert settings.inputs == {"AUDIO": TensorSpec("TYPE_FP32", (-1,))}
-    assert settings.outputs == {"LOG_PROBS": TensorSpec("TYPE_FP32", (-1, 68))}
+    assert settings.contract.inputs == {"AUDIO": TensorSpec("TYPE_FP32", (-1,))}
+    assert settings.contract.outputs == {"LOG_PROBS": TensorSpec("TYPE_FP32", (-1, 68))}
     assert settings.intra_op_threads == available_processors()
     assert settings.device_id is None
     assert (settings.memory_arena, settings.memory_pattern) == (True, False)

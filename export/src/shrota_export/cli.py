@@ -217,6 +217,45 @@ def export_torch_command(
     click.echo(f"installed: {repository / 'acoustic_torch'} ({precision})", err=True)
 
 
+@export.command("openvino")
+@click.argument("checkpoint")
+@click.option(
+    "--precision",
+    type=click.Choice(["int8", "bf16", "fp32"]),
+    default="int8",
+    show_default=True,
+    help="int8: weights and products in 8 bits, the rest in bfloat16 where the processor has it.",
+)
+@click.option(
+    "--repository", type=PATH, default=Path("model_repository"), show_default=True, help="Where Triton serves from."
+)
+@click.option(
+    "--manifest",
+    type=PATH,
+    default=Path("samples/manifest.jsonl"),
+    show_default=True,
+    help='Speech to compare on: JSON lines, each {"audio": FILE, "text": WHAT IS SAID}.',
+)
+@click.option("--threshold", "thresholds", multiple=True, metavar="NAME=VALUE", help="Another threshold of the gate.")
+def export_openvino_command(
+    *, checkpoint: str, precision: str, repository: Path, manifest: Path, thresholds: tuple[str, ...]
+) -> None:
+    """Puts CHECKPOINT into the repository as acoustic_openvino, the engine of OpenVINO for processors.
+
+    The checkpoint must have been exported by `shrota export onnx` before, which writes what the other models need. The
+    engine is compared with the checkpoint in float32 on this processor; only one that the gate passes is installed. It
+    needs the package openvino.
+    """
+    from shrota_export.checkpoint import find_checkpoint  # noqa: PLC0415
+    from shrota_export.openvino.export_openvino import Order, export_openvino  # noqa: PLC0415 - PyTorch takes seconds
+    from shrota_export.precision.kinds import Precision  # noqa: PLC0415
+
+    found = find_checkpoint(checkpoint)
+    report = export_openvino(found, repository, Order(Precision(precision), manifest, thresholds))
+    click.echo("\n".join(report.lines()))
+    click.echo(f"installed: {repository / 'acoustic_openvino'} ({precision})", err=True)
+
+
 @export.command("random")
 @click.option("--like", type=click.Choice(["indicwav2vec-hindi"]), required=True, help="The published architecture.")
 @click.option("--output", type=PATH, required=True, help="Folder to make.")

@@ -8,7 +8,7 @@ from shrota_client.configuration import write_configuration
 from shrota_client.errors import ConfigurationError
 from shrota_export.errors import RepositoryError
 
-ENGINES = ("acoustic_onnx", "acoustic_trt", "acoustic_torch")
+ENGINES = ("acoustic_onnx", "acoustic_trt", "acoustic_torch", "acoustic_openvino")
 OUTPUT = "LOG_PROBS"
 
 

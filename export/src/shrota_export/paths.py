@@ -18,6 +18,10 @@ TORCH_ENGINE = Path("acoustic_torch/1/engine.json")
 TORCH_WEIGHTS = TORCH_ENGINE.with_name("engine.safetensors")
 TORCH_DESCRIPTION = TORCH_ENGINE.with_name("manifest.json")
 
+OPENVINO_MODEL = Path("acoustic_openvino/1/model.xml")
+OPENVINO_WEIGHTS = OPENVINO_MODEL.with_name("model.bin")
+OPENVINO_DESCRIPTION = OPENVINO_MODEL.with_name("manifest.json")
+
 PLAN = Path("acoustic_trt/1/model.plan")
 PLAN_DESCRIPTION = PLAN.with_name("plan.json")
 PLAN_CONFIGURATION = Path("acoustic_trt/config.pbtxt")

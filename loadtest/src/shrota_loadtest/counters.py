@@ -5,7 +5,7 @@ from typing import Any
 
 from shrota_loadtest.metrics import Batching, growth, mean_times, plain, read_page, sums, times_of
 
-MODELS = ("asr", "acoustic", "acoustic_onnx", "acoustic_trt", "acoustic_torch", "ctc_decoder")
+MODELS = ("asr", "acoustic", "acoustic_onnx", "acoustic_trt", "acoustic_torch", "acoustic_openvino", "ctc_decoder")
 TOTAL = "total"
 """Seconds from a request's arrival at a model to its answer."""
 

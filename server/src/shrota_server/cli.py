@@ -185,12 +185,16 @@ def _grpc_tls(certificate: Path | None, key: Path | None, client_authorities: Pa
 def _usable(engines: Sequence[str], repository: Path, *, fallback: bool) -> list[str]:
     """The engines to load, each once: a plan that does not run here is an error, or replaced."""
     from shrota_server.errors import PlanError  # noqa: PLC0415
+    from shrota_server.openvino_engine import ENGINE as OPENVINO_ENGINE  # noqa: PLC0415
+    from shrota_server.openvino_engine import check_openvino_engine  # noqa: PLC0415
     from shrota_server.plan import ENGINE, SPARE_ENGINE, check_plan  # noqa: PLC0415
     from shrota_server.torch_engine import ENGINE as TORCH_ENGINE  # noqa: PLC0415
     from shrota_server.torch_engine import check_torch_engine  # noqa: PLC0415
 
     if TORCH_ENGINE in engines and repository.is_dir():
         check_torch_engine(repository)
+    if OPENVINO_ENGINE in engines and repository.is_dir():
+        check_openvino_engine(repository)
     if ENGINE in engines and repository.is_dir():
         try:
             check_plan(repository)

@@ -8,7 +8,7 @@
         ├── RepositoryError   (FileNotFoundError)   the model repository, a model or its engine is missing
         ├── PlanError                               the TensorRT plan was built for another machine, or is missing
         ├── AccessError       (ValueError)          a file of TLS, or the key of administration, cannot be used
-        ├── EngineError                             the engine in PyTorch was made of another checkpoint, or is missing
+        ├── EngineError                             an engine is of another checkpoint, is missing, or lacks a package
         ├── PortInUseError    (OSError)             somebody else listens on a port that was asked for
         ├── StartError                              Triton ended, or was not ready in time
         └── StoppedError                            Triton ended by itself while it was serving
@@ -38,7 +38,7 @@ class AccessError(ServerError, ValueError):
 
 
 class EngineError(ServerError):
-    """The engine in PyTorch was made of another checkpoint than what is served with it, or is missing."""
+    """An engine was made of another checkpoint than what is served with it, is missing, or lacks a package."""
 
 
 class PortInUseError(ServerError, OSError):

@@ -17,7 +17,7 @@ from pathlib import Path
 from shrota_server.errors import InstallationError
 
 BACKENDS = Path(__file__).parent / "backends"
-SHARED = Path(__file__).parent / "backend_common" / "shrota_backend.py"
+SHARED = Path(__file__).parent / "backend_common"
 STUB = "triton_python_backend_stub"
 # where NVIDIA's container keeps the Python backend
 CONTAINER_STUB = Path("/opt/tritonserver/backends/python") / STUB
@@ -106,7 +106,8 @@ def assemble_backends(root: Path, stub: Path, folder: Path) -> Path:
     for backend in BACKENDS.iterdir():
         if backend.is_dir() and backend.name != "__pycache__":
             shutil.copytree(backend, backends / backend.name, ignore=shutil.ignore_patterns("__pycache__"))
-            shutil.copy(SHARED, backends / backend.name)
+            for shared in SHARED.glob("*.py"):
+                shutil.copy(shared, backends / backend.name)
     return backends
 
 

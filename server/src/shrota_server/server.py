@@ -29,6 +29,7 @@ NO_LOG = Path(os.devnull)
 ENGINE_FILES = (
     ("onnxruntime", ".onnx", "shrota export onnx CHECKPOINT"),
     ("tensorrt", ".plan", "shrota export tensorrt"),
+    ("openvino", ".xml", "shrota export openvino CHECKPOINT"),
 )
 # read by the model `acoustic`
 ENGINE_VARIABLE = "SHROTA_ENGINE"

@@ -1,10 +1,8 @@
 """Compares the engine in PyTorch with what is served beside it, before Triton is started."""
 
-import json
 from pathlib import Path
 
-from shrota_server.errors import EngineError
-from shrota_server.plan import exported_checkpoint
+from shrota_server.engine_check import check_engine
 
 ENGINE = "acoustic_torch"
 
@@ -15,14 +13,4 @@ def check_torch_engine(repository: Path) -> None:
     Raises:
         EngineError: it is not, or there is none.
     """
-    command = f"shrota export torch CHECKPOINT --repository {repository}"
-    path = repository / ENGINE / "1" / "manifest.json"
-    try:
-        made_of = str(json.loads(path.read_text(encoding="utf-8"))["checkpoint"]["sha256"])
-    except FileNotFoundError as error:
-        raise EngineError(f"no engine at {path.parent}: run {command}") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise EngineError(f"{path} cannot be read: run {command}") from error
-    exported = exported_checkpoint(repository)
-    if exported is not None and exported != made_of:
-        raise EngineError(f"the engine at {path.parent} is of another checkpoint than the last export: run {command}")
+    check_engine(repository, ENGINE, "shrota export torch CHECKPOINT")

@@ -20,7 +20,7 @@ from shrota_client.writing import writing
 from shrota_loadtest.errors import WorkloadError
 
 Samples = NDArray[np.float32]
-ENGINES = ("acoustic_onnx", "acoustic_trt", "acoustic_torch")
+ENGINES = ("acoustic_onnx", "acoustic_trt", "acoustic_torch", "acoustic_openvino")
 """They want the number of samples beside the audio."""
 ROWS_IN_SHAPE = ("acoustic_trt",)
 """Triton makes no batches for them: rows are the first dimension of the data itself."""

@@ -8,7 +8,7 @@ from shrota_loadtest.errors import SweepError
 
 CONCURRENCY, RATE, BATCH = "concurrency", "request rate", "batch"
 AXES = (CONCURRENCY, RATE, BATCH)
-MODELS = ("asr", "acoustic", "acoustic_onnx", "acoustic_trt", "acoustic_torch")
+MODELS = ("asr", "acoustic", "acoustic_onnx", "acoustic_trt", "acoustic_torch", "acoustic_openvino")
 PROTOCOLS = ("grpc", "http")
 SHARED_MEMORY = ("none", "system")
 MOST_SHOWN = 60

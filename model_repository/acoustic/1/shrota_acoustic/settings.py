@@ -10,7 +10,7 @@ from shrota_acoustic.errors import SettingsError
 
 DEFAULTS = {
     "engine": "acoustic_onnx",
-    "engines": "acoustic_onnx,acoustic_trt,acoustic_torch",
+    "engines": "acoustic_onnx,acoustic_trt,acoustic_torch,acoustic_openvino",
     "window_seconds": "20",
     "overlap_seconds": "2",
     "batch_budget_seconds": "40",

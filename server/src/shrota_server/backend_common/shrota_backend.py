@@ -1,15 +1,15 @@
 """What the backends here share: a request as arrays, arrays or an error as its answer.
 
-The file is copied into the folder of each backend (:func:`shrota_server.installation.assemble_backends`).
+The files of this folder are copied into that of each backend (:func:`shrota_server.installation.assemble_backends`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
 
-Arrays = dict[str, NDArray[Any]]
+from shrota_batch import Arrays, Item, Run, run_items
 
 
 class Backend:
@@ -45,3 +45,26 @@ def answer(outputs: Mapping[str, NDArray[Any]]) -> Any:
 def failure(text: str, code: Any) -> Any:
     """A response with an error, in one line."""
     return pb_utils.InferenceResponse([], pb_utils.TritonError(" ".join(text.split()), code))
+
+
+def run_requests(
+    requests: Sequence[Any], outputs: Sequence[str], run: Run, refusal: Callable[[Exception], Any]
+) -> list[Any]:
+    """Answers the requests of a batch, each with its outputs or its own error; those of equal shapes run together.
+
+    Args:
+        requests: Triton's.
+        outputs: names of the model's.
+        run: the engine.
+        refusal: makes a response of what a run has raised.
+    """
+    responses: list[Any] = [None] * len(requests)
+    indices, items = [], []
+    for index, request in enumerate(requests):
+        responses[index] = cancelled(request)
+        if responses[index] is None:
+            indices.append(index)
+            items.append(Item(inputs_of(request), wanted_of(request, outputs)))
+    for index, result in zip(indices, run_items(items, run), strict=True):
+        responses[index] = refusal(result) if isinstance(result, Exception) else answer(result)
+    return responses

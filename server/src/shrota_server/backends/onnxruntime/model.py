@@ -12,10 +12,12 @@ import onnxruntime as ort
 import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
 
-from shrota_backend import Backend, answer, cancelled, failure, inputs_of, wanted_of
-from shrota_onnxruntime.batch import Arrays, Item, run_items
-from shrota_onnxruntime.session import EngineFileError, one_line, open_session, run_options
-from shrota_onnxruntime.settings import SettingsError, read_settings
+from shrota_backend import Backend, failure, run_requests
+from shrota_batch import Arrays
+from shrota_contract import EngineFileError
+from shrota_onnxruntime.session import one_line, open_session, run_options
+from shrota_onnxruntime.settings import read_settings
+from shrota_settings import SettingsError
 
 
 class TritonPythonModel(Backend):
@@ -37,7 +39,7 @@ class TritonPythonModel(Backend):
         except EngineFileError as error:
             raise pb_utils.TritonModelException(str(error)) from error
         self._run_options = run_options(settings)
-        self._outputs = list(settings.outputs)
+        self._outputs = list(settings.contract.outputs)
         for name in settings.unknown_parameters:
             pb_utils.Logger.log_warn(f"{args['model_name']}: parameter {name} means nothing to this backend")
         providers = self._session.get_providers()
@@ -51,16 +53,7 @@ class TritonPythonModel(Backend):
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Answers the requests of a batch, each with its outputs or its own error."""
-        responses: list[Any] = [None] * len(requests)
-        indices, items = [], []
-        for index, request in enumerate(requests):
-            responses[index] = cancelled(request)
-            if responses[index] is None:
-                indices.append(index)
-                items.append(Item(inputs_of(request), wanted_of(request, self._outputs)))
-        for index, result in zip(indices, run_items(items, self._run), strict=True):
-            responses[index] = _response(result)
-        return responses
+        return run_requests(requests, self._outputs, self._run, _refusal)
 
     def finalize(self) -> None:
         """Frees the session."""
@@ -71,10 +64,7 @@ class TritonPythonModel(Backend):
         return dict(zip(wanted, outputs, strict=True))
 
 
-def _response(result: Arrays | Exception) -> Any:
-    if isinstance(result, Exception):
-        code = pb_utils.TritonError.INTERNAL
-        if type(result).__name__ == "InvalidArgument":  # onnxruntime's
-            code = pb_utils.TritonError.INVALID_ARG
-        return failure(f"ONNX Runtime: {one_line(result)}", code)
-    return answer(result)
+def _refusal(error: Exception) -> Any:
+    is_invalid = type(error).__name__ == "InvalidArgument"  # onnxruntime's
+    code = pb_utils.TritonError.INVALID_ARG if is_invalid else pb_utils.TritonError.INTERNAL
+    return failure(f"ONNX Runtime: {one_line(error)}", code)

@@ -1,11 +1,13 @@
 """Opens an ONNX Runtime session, and refuses a file that is missing, broken or not what ``config.pbtxt`` declares."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import onnxruntime as ort
 
-from .settings import Settings, TensorSpec
+from shrota_contract import EngineFileError, find_misfits
+from shrota_settings import shortened
+
+from .settings import Settings
 
 # Triton's data types -> the types of onnxruntime's session inputs and outputs
 TYPES = {
@@ -23,10 +25,6 @@ TYPES = {
 REMEDY = "run `shrota export onnx CHECKPOINT`"
 
 
-class EngineFileError(Exception):
-    """The model file cannot be served; the text is one line that names the file and the remedy."""
-
-
 def open_session(settings: Settings) -> ort.InferenceSession:
     """A session of the model file, on the GPU if the settings ask for one.
 
@@ -42,7 +40,7 @@ def open_session(settings: Settings) -> ort.InferenceSession:
     except Exception as error:  # onnxruntime's errors share no base class but Exception
         reason = one_line(error)
         raise EngineFileError(f"{path} cannot be read as an ONNX graph ({reason}): {REMEDY} again") from error
-    misfits = find_misfits(settings, session.get_inputs(), session.get_outputs())
+    misfits = find_misfits(settings.contract, session.get_inputs(), session.get_outputs(), TYPES)
     if misfits:
         raise EngineFileError(f"{path} does not fit config.pbtxt ({'; '.join(misfits)}): {REMEDY} again")
     return session
@@ -73,38 +71,6 @@ def run_options(settings: Settings) -> ort.RunOptions | None:
     return options
 
 
-def find_misfits(settings: Settings, inputs: Sequence[Any], outputs: Sequence[Any]) -> list[str]:
-    """In what a graph's inputs and outputs (with ``name``, ``type``, ``shape``) are not what is declared."""
-    batched = settings.max_batch_size > 0
-    misfits = []
-    for kind, declared, nodes in (("input", settings.inputs, inputs), ("output", settings.outputs, outputs)):
-        found = {node.name: node for node in nodes}
-        for name, spec in declared.items():
-            if name not in found:
-                misfits.append(f"it has no {kind} {name}, but {', '.join(sorted(found)) or 'none'}")
-            elif problem := _misfit(spec, found[name], batched=batched):
-                misfits.append(f"{kind} {name} {problem}")
-        if kind == "input":
-            misfits += [f"it needs an input {name} that is not declared" for name in sorted(found.keys() - declared)]
-    return misfits
-
-
-def _misfit(spec: TensorSpec, node: Any, *, batched: bool) -> str | None:
-    expected = TYPES.get(spec.data_type, spec.data_type)
-    if node.type != expected:
-        return f"is {node.type}, not {expected}"
-    wanted = [-1, *spec.dims] if batched else list(spec.dims)
-    # onnxruntime gives a name or None where a size is open
-    found = [size if isinstance(size, int) else -1 for size in node.shape]
-    if len(found) == len(wanted) and all(f in {-1, w} for f, w in zip(found, wanted, strict=True)):
-        return None
-    return f"has shape {_shape(found)}, not {_shape(wanted)}"
-
-
-def _shape(sizes: Sequence[int]) -> str:
-    return "[" + ", ".join("any" if size < 0 else str(size) for size in sizes) + "]"
-
-
 def providers(settings: Settings) -> list[Any]:
     """The execution providers for onnxruntime, the preferred one first."""
     if settings.device_id is None or not cuda_is_available():
@@ -128,5 +94,4 @@ def one_line(error: BaseException) -> str:
     prefix, separator, rest = text.partition(" : ")
     if separator and prefix.startswith("[ONNXRuntimeError]"):
         text = rest.split(" : ", 2)[-1]
-    longest = 300
-    return text if len(text) <= longest else text[: longest - 3] + "..."
+    return shortened(text)

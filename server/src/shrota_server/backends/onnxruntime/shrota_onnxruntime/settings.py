@@ -3,15 +3,15 @@
 https://github.com/triton-inference-server/onnxruntime_backend#model-config-options
 """
 
-import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from shrota_contract import Contract, read_contract
+from shrota_settings import SettingsError, count_instances, default_threads, read_count, read_parameters
+
 DEFAULT_MODEL_FILENAME = "model.onnx"
-CGROUP_CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 # `optimization { graph { level } }` of NVIDIA's backend -> names in onnxruntime.GraphOptimizationLevel
 GRAPH_LEVELS = {-1: "ORT_ENABLE_BASIC", 0: "ORT_ENABLE_ALL", 1: "ORT_ENABLE_EXTENDED", 2: "ORT_DISABLE_ALL"}
 KNOWN_PARAMETERS = {
@@ -46,18 +46,12 @@ CUDA_PARAMETERS = {
 }
 
 
-class SettingsError(ValueError):
-    """A setting in ``config.pbtxt`` that cannot be used; names it."""
-
-
 @dataclass(frozen=True)
 class Settings:
     """How a session is opened and run."""
 
     model_path: Path
-    max_batch_size: int
-    inputs: Mapping[str, "TensorSpec"]
-    outputs: Mapping[str, "TensorSpec"]
+    contract: Contract
     intra_op_threads: int
     inter_op_threads: int = 1
     parallel_execution: bool = False
@@ -73,14 +67,6 @@ class Settings:
     unknown_parameters: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class TensorSpec:
-    """A tensor as ``config.pbtxt`` declares it; ``dims`` are without the batch dimension, -1 for any size."""
-
-    data_type: str
-    dims: tuple[int, ...]
-
-
 def read_settings(config: Mapping[str, Any], version_folder: Path, kind: str, device_id: int) -> Settings:
     """The settings of one instance.
 
@@ -93,7 +79,7 @@ def read_settings(config: Mapping[str, Any], version_folder: Path, kind: str, de
     Raises:
         SettingsError: a value cannot be used.
     """
-    parameters = {key: str(value.get("string_value", "")) for key, value in config.get("parameters", {}).items()}
+    parameters = read_parameters(config)
     optimization = config.get("optimization", {})
     level = int(optimization.get("graph", {}).get("level", 0))
     if level not in GRAPH_LEVELS:
@@ -102,11 +88,9 @@ def read_settings(config: Mapping[str, Any], version_folder: Path, kind: str, de
     numbered = _numbered_cuda_options(parameters)
     return Settings(
         model_path=version_folder / (config.get("default_model_filename") or DEFAULT_MODEL_FILENAME),
-        max_batch_size=int(config.get("max_batch_size", 0)),
-        inputs=_tensors(config.get("input", [])),
-        outputs=_tensors(config.get("output", [])),
-        intra_op_threads=_count(parameters, "intra_op_thread_count") or default_threads(_instances(config)),
-        inter_op_threads=_count(parameters, "inter_op_thread_count") or 1,
+        contract=read_contract(config),
+        intra_op_threads=read_count(parameters, "intra_op_thread_count") or default_threads(count_instances(config)),
+        inter_op_threads=read_count(parameters, "inter_op_thread_count") or 1,
         parallel_execution=_flag(parameters, "execution_mode", default=False),
         graph_level=GRAPH_LEVELS[level],
         # Speech gives a new shape with almost every batch, and a pattern is kept for each: memory would grow with the
@@ -124,33 +108,6 @@ def read_settings(config: Mapping[str, Any], version_folder: Path, kind: str, de
             sorted(key for key in parameters if key not in KNOWN_PARAMETERS and not key.startswith(SESSION_PREFIX))
         ),
     )
-
-
-def default_threads(instances: int) -> int:
-    """Threads of one of ``instances`` sessions: its share of the processors that this process may use."""
-    return max(1, available_processors() // max(1, instances))
-
-
-def available_processors(cgroup_limit: Path = CGROUP_CPU_LIMIT) -> int:
-    """Processors that this process may run on, or a container's share of them if that is less; at least 1."""
-    processors = len(os.sched_getaffinity(0))
-    try:
-        quota, period = cgroup_limit.read_text(encoding="ascii").split()
-        share = math.ceil(int(quota) / int(period))
-    except (OSError, ValueError):  # no cgroup version 2, or "max": no limit
-        return processors
-    return max(1, min(processors, share))
-
-
-def _tensors(entries: list[Mapping[str, Any]]) -> dict[str, TensorSpec]:
-    return {
-        entry["name"]: TensorSpec(str(entry["data_type"]), tuple(int(size) for size in entry["dims"]))
-        for entry in entries
-    }
-
-
-def _instances(config: Mapping[str, Any]) -> int:
-    return sum(max(1, int(group.get("count", 1))) for group in config.get("instance_group", [])) or 1
 
 
 def _accelerator(optimization: Mapping[str, Any], name: str) -> dict[str, str]:
@@ -172,13 +129,6 @@ def _numbered_cuda_options(parameters: Mapping[str, str]) -> dict[str, str]:
             raise SettingsError(f"parameter {name} is {parameters[name]!r}: it must be one of {meanings}")
         options[name] = numbers[parameters[name]]
     return options
-
-
-def _count(parameters: Mapping[str, str], name: str) -> int:
-    text = parameters.get(name, "0")
-    if not text.isascii() or not text.isdigit():
-        raise SettingsError(f"parameter {name} is {text!r}: it must be a count of threads, 0 for the default")
-    return int(text)
 
 
 def _flag(parameters: Mapping[str, str], name: str, *, default: bool) -> bool:

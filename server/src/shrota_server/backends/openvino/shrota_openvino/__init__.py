@@ -1,0 +1,1 @@
+"""The parts of the OpenVINO backend that know nothing of Triton."""

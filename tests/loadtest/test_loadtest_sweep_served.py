@@ -222,7 +222,8 @@ def test_the_command_on_a_running_server(addresses: Addresses, tmp_path: Path) -
     assert content["server"] == "triton 2.51.0"
     assert content["perf_analyzer"] == "9.8.7 (commit abc)"
     assert content["command"] == (
-        "shrota sweep --model acoustic --also asr --concurrency 1,2 --batch 2 --manifest samples/manifest.jsonl --clips 5"
+        "shrota sweep --model acoustic --also asr --concurrency 1,2 --batch 2 --manifest samples/manifest.jsonl "
+        "--clips 5"
     )
     assert content["configuration"] is None
     page = (output / "index.html").read_text(encoding="utf-8")

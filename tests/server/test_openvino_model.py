@@ -1,5 +1,7 @@
 """The OpenVINO backend's ``model.py`` with the tiny engine: values, errors, and what it says of bad files."""
 
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +15,7 @@ from shrota_server import StartError, TritonServer
 from shrota_testing.backends import engine_request, load_engine
 from shrota_testing.engines import tiny_log_probs, write_tiny_engine
 from shrota_testing.pb_utils import TritonError, TritonModelException
-from shrota_testing.repository import copy_repository, set_parameter
+from shrota_testing.repository import ROOT, copy_repository, set_parameter
 from shrota_testing.triton import engine_inputs, infer, statistics
 from shrota_testing.utterances import noise_rows
 
@@ -161,11 +163,28 @@ def test_without_the_package_one_line_says_what_to_install(
     load: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
-    monkeypatch.delitem(sys.modules, "shrota_openvino.session", raising=False)
+    for module in ("session", "package"):
+        monkeypatch.delitem(sys.modules, f"shrota_openvino.{module}", raising=False)
     with pytest.raises(
         TritonModelException, match=r"^acoustic_openvino needs the package openvino .*: run `pip install openvino`$"
     ):
         load()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["import shrota_openvino.session", "from shrota_export.openvino import runtime; runtime.find_openvino()"],
+)
+def test_openvino_s_telemetry_is_never_imported(tmp_path: Path, statement: str) -> None:
+    (tmp_path / "openvino_telemetry.py").write_text("raise SystemExit('telemetry')", encoding="utf-8")
+    folders = [
+        tmp_path,
+        *(ROOT / "server/src/shrota_server" / name for name in ("backend_common", "backends/openvino")),
+    ]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders))}
+    code = f"{statement}; from openvino.tools.ovc import telemetry_utils as t; print(t.tm.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("openvino.tools.ovc.telemetry_stub\n", "")
 
 
 @pytest.mark.triton

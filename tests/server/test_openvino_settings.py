@@ -36,6 +36,7 @@ def test_defaults_leave_the_precision_to_the_model_s_file() -> None:
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": "1",
         "INFERENCE_NUM_THREADS": str(available_processors()),
+        "CPU_RUNTIME_CACHE_CAPACITY": "100",
     }
     assert settings.unknown_parameters == ()
 
@@ -57,6 +58,7 @@ def test_what_is_given_counts() -> None:
         "INFERENCE_PRECISION_HINT": "f32",
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": "128",
         "TARGET_DEVICE": "CPU",
+        "CPU_RUNTIME_CACHE_CAPACITY": "0",
         "COLOUR": "blue",
     }
     settings = read_settings(config(given, default_model_filename="other.xml"), FOLDER)
@@ -69,6 +71,7 @@ def test_what_is_given_counts() -> None:
         "COMPILATION_NUM_THREADS": "2",
         "INFERENCE_PRECISION_HINT": "f32",
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": "128",
+        "CPU_RUNTIME_CACHE_CAPACITY": "0",
     }
     assert settings.unknown_parameters == ("COLOUR",)
 
@@ -95,7 +98,8 @@ def test_instances_share_the_processors() -> None:
         ("NUM_STREAMS", "two", "is 'two': it must be a count from 1 on, AUTO or NUMA"),
         ("INFERENCE_PRECISION_HINT", "int8", "is 'int8': it must be f32 or bf16 or f16"),
         ("HINT_BF16", "NO", "is 'NO': it must be YES"),
-        ("DYNAMIC_QUANTIZATION_GROUP_SIZE", "row", "is 'row': it must be a count of numbers, 0 for none"),
+        ("DYNAMIC_QUANTIZATION_GROUP_SIZE", "row", "is 'row': it must be a whole number, 0 for none"),
+        ("CPU_RUNTIME_CACHE_CAPACITY", "-1", "is '-1': it must be a whole number, 0 for none"),
         ("TARGET_DEVICE", "GPU", "is 'GPU': this backend runs on processors, CPU"),
     ],
 )

@@ -1,5 +1,6 @@
 """OpenVINO, where it is installed: writes its form of a graph, and runs that as it will be served."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -21,16 +22,17 @@ PROPERTIES: Mapping[Precision, Mapping[str, str]] = {
     Precision.FP32: {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"},
 }
 """What is served with each precision. In int8, what is not in 8 bits is in bfloat16 where the processor has it."""
-AS_SERVED = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1"}
+AS_SERVED = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1", "CPU_RUNTIME_CACHE_CAPACITY": "100"}
 """What ``acoustic_openvino/config.pbtxt`` says beside that."""
 
 
 def find_openvino() -> ModuleType:
-    """The package.
+    """The package, without its telemetry: ``import openvino`` reports to its maker otherwise, and asks nobody.
 
     Raises:
         ExportError: it is not installed.
     """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # what is None cannot be imported
     try:
         import openvino  # noqa: PLC0415 - optional
     except ImportError as error:

@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import openvino
-
 from shrota_batch import Arrays
 from shrota_contract import EngineFileError, find_misfits
 from shrota_settings import SettingsError, shortened
 
+from .package import openvino
 from .settings import GROUP_SIZE, PRECISION, Settings
 
 # Triton's data types -> OpenVINO's

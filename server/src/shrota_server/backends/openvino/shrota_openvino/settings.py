@@ -1,7 +1,8 @@
 """What the backend reads from a model's ``config.pbtxt``.
 
 Names are those of NVIDIA's OpenVINO backend (https://github.com/triton-inference-server/openvino_backend#parameters),
-where that has one; ``INFERENCE_PRECISION_HINT`` and ``DYNAMIC_QUANTIZATION_GROUP_SIZE`` are OpenVINO's own.
+where that has one; ``INFERENCE_PRECISION_HINT``, ``DYNAMIC_QUANTIZATION_GROUP_SIZE`` and ``CPU_RUNTIME_CACHE_CAPACITY``
+are OpenVINO's own.
 """
 
 from collections.abc import Mapping
@@ -17,7 +18,10 @@ PERFORMANCE_HINTS = ("LATENCY", "THROUGHPUT", "CUMULATIVE_THROUGHPUT")
 PRECISIONS = ("f32", "bf16", "f16")
 THREADS, STREAMS, PERFORMANCE = "INFERENCE_NUM_THREADS", "NUM_STREAMS", "PERFORMANCE_HINT"
 PRECISION, PRECISION_OF_NVIDIA, GROUP_SIZE = "INFERENCE_PRECISION_HINT", "HINT_BF16", "DYNAMIC_QUANTIZATION_GROUP_SIZE"
-COMPILATION_THREADS, DEVICE = "COMPILATION_NUM_THREADS", "TARGET_DEVICE"
+COMPILATION_THREADS, DEVICE, CACHE = "COMPILATION_NUM_THREADS", "TARGET_DEVICE", "CPU_RUNTIME_CACHE_CAPACITY"
+# Prepared operators. Of OpenVINO's own 5000 almost every batch of speech, which has a new shape, would leave some behind,
+# and memory would grow. The layers of a run share them, so some there must be.
+CACHE_CAPACITY = "100"
 KNOWN_PARAMETERS = {
     THREADS,
     STREAMS,
@@ -27,6 +31,7 @@ KNOWN_PARAMETERS = {
     GROUP_SIZE,
     COMPILATION_THREADS,
     DEVICE,
+    CACHE,
 }
 
 
@@ -61,6 +66,7 @@ def read_settings(config: Mapping[str, Any], version_folder: Path) -> Settings:
         PERFORMANCE: _choice(parameters, PERFORMANCE, PERFORMANCE_HINTS, "LATENCY"),
         STREAMS: _streams(parameters),
         THREADS: str(threads),
+        CACHE: _number(parameters, CACHE) or CACHE_CAPACITY,
         **_precision(parameters),
     }
     if compilation_threads := read_count(parameters, COMPILATION_THREADS):
@@ -87,11 +93,17 @@ def _precision(parameters: Mapping[str, str]) -> dict[str, str]:
                 f"parameter {PRECISION} is {precision!r}, and {PRECISION_OF_NVIDIA} says bf16: give one"
             )
         found[PRECISION] = precision
-    if size := parameters.get(GROUP_SIZE, ""):
-        if not size.isascii() or not size.isdigit():
-            raise SettingsError(f"parameter {GROUP_SIZE} is {size!r}: it must be a count of numbers, 0 for none")
+    if size := _number(parameters, GROUP_SIZE):
         found[GROUP_SIZE] = size
     return found
+
+
+def _number(parameters: Mapping[str, str], name: str) -> str:
+    """A whole number as text; empty if it is not given."""
+    text = parameters.get(name, "")
+    if text and not (text.isascii() and text.isdigit()):
+        raise SettingsError(f"parameter {name} is {text!r}: it must be a whole number, 0 for none")
+    return text
 
 
 def _choice(parameters: Mapping[str, str], name: str, values: tuple[str, ...], default: str) -> str:

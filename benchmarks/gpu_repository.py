@@ -111,10 +111,10 @@ def configure(folder: Path, *, instances: int, calls: int, budget_s: float, deco
 @click.option("--checkpoint", help="A folder or a hub name. [random weights of the published architecture]")
 @click.option("--precision", type=click.Choice(["fp16", "bf16", "fp32", "fp8"]), default="fp16", show_default=True)
 @click.option("--engine", "engines", multiple=True, type=click.Choice(ENGINES), default=ENGINES, show_default=True)
-@click.option("--instances", type=click.IntRange(1), default=2, show_default=True, help="Of each engine.")
-@click.option("--calls", type=click.IntRange(1), default=2, show_default=True, help="Of an engine at a time.")
+@click.option("--instances", type=click.IntRange(1), default=1, show_default=True, help="Of each engine.")
+@click.option("--calls", type=click.IntRange(1), default=4, show_default=True, help="Of an engine at a time.")
 @click.option("--budget", type=click.FloatRange(20), default=320, show_default=True, help="Seconds of a batch.")
-@click.option("--decoders", type=click.IntRange(1), default=4, show_default=True, help="Processes of the decoder.")
+@click.option("--decoders", type=click.IntRange(1), default=6, show_default=True, help="Processes of the decoder.")
 @click.option("--batchers", type=click.IntRange(1), default=1, show_default=True, help="Processes of acoustic.")
 def main(
     *,

@@ -37,7 +37,7 @@ that is not there, and of one whose process has ended, is not among them.
 """
 PROGRESS = re.compile(
     r"shrota_engine_input_seconds_total\b|shrota_decoded_audio_seconds_total\b"
-    r"|nv_inference_request_success\{(.*,)?model=\"acoustic_(onnx|trt|torch)\""
+    r"|nv_inference_request_success\{(.*,)?model=\"acoustic_(onnx|openvino|trt|torch)\""
 )
 """What engines and decoder have done. Not the successes of `acoustic`: it has one when it takes a request, the probe's
 own, whatever becomes of it."""

@@ -4,8 +4,12 @@ Half precision and the kernels run on GPUs only: here, in float32 on a processor
 """
 
 import json
+import os
 import shutil
+import signal
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +18,9 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tritonclient.utils import InferenceServerException
 
-from shrota_client import Client
+from shrota_client import Client, ServerUnavailableError
 from shrota_export.checkpoint import Checkpoint, find_checkpoint
 from shrota_export.engines import make_batch
 from shrota_export.errors import CheckpointError, ExportError, GateError, RepositoryError
@@ -32,7 +37,10 @@ from shrota_server.torch_engine import check_torch_engine
 from shrota_testing.checkpoints import FAMILIES, make_audio, make_model, write_checkpoint
 from shrota_testing.files import snapshot
 from shrota_testing.repository import copy_repository
+from shrota_testing.triton import halted, infer, stub_pid, tensor, wait_until
+from shrota_testing.utterances import noise
 from shrota_torch.engine import TorchEngine, frames_of
+from shrota_torch.graphs import Graphs
 from shrota_torch.plan import EngineFileError, read_engine
 
 FOLDER = Path("acoustic_torch/1")
@@ -128,6 +136,58 @@ def test_the_first_and_the_last_layer_are_not_in_8_bits(exported: Path, tmp_path
     np.testing.assert_array_equal(results[0], results[1])
 
 
+class Again:
+    """In the place of a CUDA graph: what was captured is run again, on the same memory."""
+
+    def __init__(self, run: Callable[[], None]) -> None:
+        run()
+        self.replay = run
+
+
+def with_graphs(folder: Path, most_frames: int = 200, most_rows: int = 3) -> TorchEngine:
+    """An engine that works as on a GPU, but that its graphs are :class:`Again`."""
+    engine = TorchEngine(folder, "cpu")
+    engine._capture = Again  # type: ignore[assignment]
+    engine._graphs = Graphs(
+        engine._encode,
+        Again,  # type: ignore[arg-type]
+        engine.device,
+        most_frames=most_frames,
+        most_rows=most_rows,
+        width=engine._projection[1].shape[1],
+        vocabulary=engine._vocabulary,
+    )
+    return engine
+
+
+@pytest.mark.parametrize(
+    "batches",
+    [
+        [(20000,), (5000,), (31000,), (400,), (20000,)],  # one row each: what the last one left is not seen
+        [(20000, 9000), (8000, 8000, 5000), (20000, 9000)],  # the second has fewer frames, in more rows
+        [(24000, 24000, 24000), (8000,) * 4, (30000,) * 3, (9000, 3000)],  # too many rows, too many frames: no graph
+    ],
+    ids=["alone", "together", "beyond the graphs"],
+)
+def test_graphs_give_what_is_given_without_them(exported: Path, batches: list[tuple[int, ...]]) -> None:
+    plain, engine = TorchEngine(exported / FOLDER, "cpu"), with_graphs(exported / FOLDER)
+    for lengths in batches:
+        audio, num_samples = batch(lengths)
+        expected, expected_frames = plain.run(audio, num_samples)
+        found, frames = engine.run(audio, num_samples)
+        np.testing.assert_array_equal(frames, expected_frames)
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_graphs_that_are_made_before_change_nothing(exported: Path) -> None:
+    engine = with_graphs(exported / FOLDER)
+    audio, num_samples = batch((20000, 9000))
+    expected, _ = engine.run(audio, num_samples)
+    assert engine._graphs is not None
+    engine._graphs.prepare()
+    np.testing.assert_array_equal(engine.run(audio, num_samples)[0], expected)
+
+
 @pytest.mark.parametrize("rows", [(), (300,), (1, 1)], ids=["no rows", "less than a frame", "one sample"])
 def test_a_batch_without_frames_is_no_error(exported: Path, rows: tuple[int, ...]) -> None:
     audio = np.zeros((len(rows), max(rows, default=5)), np.float32)
@@ -166,7 +226,8 @@ def test_audio_that_is_not_normalised_stays_as_it_is(
 
 @pytest.mark.triton
 def test_triton_serves_it_and_the_transcripts_are_those_of_the_other_engine(exported: Path) -> None:
-    utterances = [make_audio(length, seed) for seed, length in enumerate((20000, 31000, 8000))]
+    """Alone, and of many that run at a time: none is answered with another's."""
+    utterances = [make_audio(8000 + 1500 * seed, seed) for seed in range(12)]
     texts = {}
     for engine in ("acoustic_torch", "acoustic_onnx"):
         with (
@@ -174,8 +235,52 @@ def test_triton_serves_it_and_the_transcripts_are_those_of_the_other_engine(expo
             Client(server.grpc_url) as client,
         ):
             texts[engine] = [client.transcribe(utterance).text for utterance in utterances]
+            if engine == "acoustic_torch":
+                with ThreadPoolExecutor(8) as pool:
+                    together = list(pool.map(lambda each: client.transcribe(each).text, utterances * 4))
     assert all(texts["acoustic_torch"])
+    assert len(set(texts["acoustic_torch"])) == len(utterances)
     assert texts["acoustic_torch"] == texts["acoustic_onnx"]
+    assert together == texts["acoustic_torch"] * 4
+
+
+@pytest.mark.triton
+def test_rows_that_are_none_are_refused_and_harm_no_other(exported: Path) -> None:
+    with TritonServer(exported, models=["acoustic_torch"]) as server:
+        audio, num_samples = batch((8000,))
+        outputs = ["LOG_PROBS", "NUM_FRAMES"]
+        good = [tensor("AUDIO", np.nan_to_num(audio)), tensor("NUM_SAMPLES", num_samples)]
+        bad = [tensor("AUDIO", np.nan_to_num(audio)), tensor("NUM_SAMPLES", np.full((1, 1), 99999, np.int32))]
+        log_probs, num_frames = infer(server.grpc_url, "acoustic_torch", good, outputs)
+        assert num_frames.tolist() == [[24]]
+        clamped, _ = infer(server.grpc_url, "acoustic_torch", bad, outputs)
+        np.testing.assert_allclose(clamped, log_probs, atol=1e-5)
+
+
+@pytest.mark.triton
+def test_when_its_process_is_killed_whoever_waits_is_told_and_it_serves_again(exported: Path) -> None:
+    with (
+        TritonServer(
+            exported, models=["asr", "acoustic_torch"], default_engine="acoustic_torch", supervise=True
+        ) as server,
+        ThreadPoolExecutor(1) as pool,
+        Client(server.grpc_url) as client,
+    ):
+        before = client.transcribe(make_audio(9000)).text
+        with halted(server.pid, "acoustic_torch"):
+            waiting = pool.submit(infer, server.grpc_url, "asr", [tensor("AUDIO", noise(1.0)[None])], ["TRANSCRIPT"])
+            time.sleep(0.5)
+            os.kill(stub_pid(server.pid, "acoustic_torch"), signal.SIGKILL)
+        with pytest.raises(InferenceServerException):
+            waiting.result(20)
+
+        def serves_again() -> bool:
+            try:
+                return client.transcribe(make_audio(9000)).text == before
+            except ServerUnavailableError:
+                return False
+
+        assert wait_until(serves_again, 20)
 
 
 def test_without_a_gpu_it_is_refused_in_one_line(exported: Path, checkpoint: Checkpoint, speech: Path) -> None:

@@ -1,7 +1,7 @@
 """Requests of ``acoustic_torch`` are run together, and parted again."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -43,6 +43,7 @@ class Recorder:
     """An engine whose frames are single samples: one token, its log-probability the sample."""
 
     def __init__(self) -> None:
+        self.broken = False
         self.shapes: list[tuple[int, ...]] = []
         self.may_end = threading.Event()
         self.may_end.set()
@@ -50,6 +51,10 @@ class Recorder:
     def buffer(self, count: int, samples: int) -> NDArray[np.float32]:
         """What was there before does not matter."""
         return np.full((count, samples), np.nan, np.float32)
+
+    def is_broken(self) -> bool:
+        """If it shall be."""
+        return self.broken
 
     def begin(self, audio: Any, num_samples: Any) -> Echo:
         """See the class."""
@@ -74,10 +79,16 @@ class Answers:
         self.there[place].set()
 
 
-def answer_all(items: Sequence[Rows], engine: Recorder, bound: int) -> list[Any]:
+def unexpected(reason: str) -> None:
+    pytest.fail(reason)
+
+
+def answer_all(
+    items: Sequence[Rows], engine: Recorder, bound: int, give_up: Callable[[str], None] = unexpected
+) -> list[Any]:
     """What a runner answers."""
     answers = Answers(len(items))
-    runner = Runner(engine, bound)
+    runner = Runner(engine, bound, give_up)
     runner.run(items, [partial(answers.give, place) for place in range(len(items))])
     runner.close()
     assert None not in answers.results
@@ -128,11 +139,23 @@ def test_a_request_that_fails_fails_alone(loud: float) -> None:
     assert [float(result["LOG_PROBS"].sum()) for result in answered] == [10, 10]
 
 
+@pytest.mark.parametrize("loud", [1000, 100000], ids=["when it is begun", "when it is waited for"])
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_broken_engine_is_given_up_once_its_requests_have_their_errors(loud: float, count: int) -> None:
+    engine = Recorder()
+    engine.broken = True
+    reasons: list[str] = []
+    results = answer_all([rows(10, value=loud)] * count, engine, 10000, reasons.append)
+    assert all(isinstance(result, RuntimeError) for result in results)
+    assert len(reasons) == 1
+    assert "too loud" in reasons[0]
+
+
 def test_a_run_begins_before_the_last_one_has_ended_but_not_many_do() -> None:
     engine = Recorder()
     engine.may_end.clear()
     answers = Answers(AHEAD + 1)
-    runner = Runner(engine, 10000)
+    runner = Runner(engine, 10000, unexpected)
     for place in range(AHEAD):
         runner.run([rows(10)], [partial(answers.give, place)])
     assert len(engine.shapes) == AHEAD

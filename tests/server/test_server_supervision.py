@@ -93,6 +93,10 @@ class FakeServer:
         """If it does not run."""
         return self.crashed and not self.running
 
+    def describe_exit(self) -> str:
+        """As Triton ends."""
+        return "signal SIGSEGV"
+
     def reload(self, model: str, timeout_s: float) -> None:
         """Notes the attempt."""
         del timeout_s

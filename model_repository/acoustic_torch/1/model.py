@@ -2,10 +2,11 @@
 
 import functools
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
@@ -43,7 +44,7 @@ class TritonPythonModel:
                 torch.set_num_threads(1)  # what is left for the processor is small, and idle threads would spin
             engine = TorchEngine(folder, device, most_samples)
             engine.warm_up()
-            self._runner = Runner(engine, most_samples)
+            self._runner = Runner(engine, most_samples, give_up)
             keep_buffers()
         except EngineFileError as error:
             raise pb_utils.TritonModelException(str(error)) from None
@@ -79,12 +80,24 @@ def answer_of(request: Any) -> Answer:
 
 
 def send(request: Any, sender: Any, result: Outputs | Exception) -> None:
-    """Sends a request its outputs, or its error."""
+    """Sends a request its outputs, or its error. Who cannot be sent either ends this process: see :func:`give_up`."""
     try:
         made = response(result, request.requested_output_names())
+    except Exception as error:  # noqa: BLE001 - there may be no shared memory for it
+        made = failure(f"acoustic_torch: the answer could not be made: {error!r}"[:300], pb_utils.TritonError.INTERNAL)
+    try:
         sender.send(made, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
-    except Exception as error:  # noqa: BLE001 - the others are to have their answers all the same
-        pb_utils.Logger.log_error(f"acoustic_torch: an answer could not be sent: {error!r}")
+    except Exception as error:  # noqa: BLE001 - see above
+        give_up(f"an answer could not be sent: {error!r}")
+
+
+def give_up(reason: str) -> NoReturn:
+    """Ends this process: whoever waits for an answer that cannot come would wait for ever.
+
+    `shrota serve` starts the server again, and so does whoever watches it by the probe.
+    """
+    pb_utils.Logger.log_error(f"acoustic_torch ends: {reason}")
+    os._exit(1)
 
 
 def array_of(request: Any, name: str) -> NDArray[Any]:

@@ -158,6 +158,12 @@ class TritonServer:
             process = self._process
         return process is not None and not self._stopping.is_set() and process.has_crashed()
 
+    def describe_exit(self) -> str:
+        """How the tritonserver that has ended did so, and what its log says of it."""
+        process = self.process
+        process.wait()
+        return f"{process.describe_exit()}; its last words: {find_cause(process.log.lines)}"
+
     def is_ready(self) -> bool:
         """Whether the server and every model answer that they are ready."""
         return self.control.is_ready(self.models)
@@ -226,6 +232,7 @@ class TritonServer:
             Whether all have finished; False too if the server does not answer, or is being stopped.
         """
         deadline = time.monotonic() + timeout_s
+        self._stop_supervisor()  # a server that crashes now has lost those requests: another one would not finish them
         try:
             self.control.unload(model)
         except ServerError:
@@ -240,14 +247,17 @@ class TritonServer:
     def stop(self) -> None:
         """Ends the server within 10 s; nothing of it stays. Does nothing if it does not run."""
         self._stopping.set()  # a restart that is under way gives up
-        supervisor, self._supervisor = self._supervisor, None
-        if supervisor is not None:
-            supervisor.stop()
+        self._stop_supervisor()
         with self._changing:
             process = self._process
         if process is not None:
             process.stop()
             self._process = None  # not before: a second signal has to find what to kill
+
+    def _stop_supervisor(self) -> None:
+        supervisor, self._supervisor = self._supervisor, None
+        if supervisor is not None:
+            supervisor.stop()
 
     def kill(self) -> None:
         """Ends the server at once, without waiting for requests in flight; ``stop`` still has to follow."""
@@ -272,6 +282,7 @@ class TritonServer:
             except ServerError as error:
                 self._failed_restart = error
                 raise
+            self._failed_restart = None
 
     def _start(self) -> None:
         instance = Instance.create()

@@ -53,6 +53,9 @@ class Supervised(Protocol):
     def has_crashed(self) -> bool:
         """Whether tritonserver has ended by a fault of its own."""
 
+    def describe_exit(self) -> str:
+        """How it has ended."""
+
     def restart(self) -> None:
         """Ends tritonserver at once and starts it again on the same ports; raises a ServerError if that fails."""
 
@@ -206,11 +209,11 @@ class Supervisor:
         """Says so, and waits the longer the more often it happens; False if the server is being stopped meanwhile."""
         delay_s = self._backoff.delay_s(TRITONSERVER)
         if delay_s == 0:
-            logger.warning("tritonserver has crashed: starting it again")
+            logger.warning("tritonserver has crashed (%s): starting it again", self._server.describe_exit())
         else:
             logger.error(
-                "tritonserver keeps crashing, %d times within %.0f s: starting it again in %.0f s; its log says why",
-                self._backoff.count(TRITONSERVER), CRASH_WINDOW_S, delay_s,
+                "tritonserver keeps crashing (%s), %d times within %.0f s: starting it again in %.0f s",
+                self._server.describe_exit(), self._backoff.count(TRITONSERVER), CRASH_WINDOW_S, delay_s,
             )  # fmt: skip
         return not self._stopping.wait(delay_s)
 

@@ -65,6 +65,10 @@ class Engine(Protocol):
         """Begins a run of AUDIO [B, T], NUM_SAMPLES [B, 1]."""
         ...
 
+    def is_broken(self) -> bool:
+        """Whether no run can succeed any more."""
+        ...
+
 
 @dataclass(frozen=True, eq=False)
 class _Group:
@@ -80,11 +84,13 @@ class Runner:
     Args:
         engine: called by whoever calls :meth:`run`; only its runs are waited for in the thread.
         most_samples: rows times longest row of one run; an item that is larger is run alone.
+        give_up: called with the reason, once those who are concerned have their errors, when the engine is broken.
     """
 
-    def __init__(self, engine: Engine, most_samples: int) -> None:
+    def __init__(self, engine: Engine, most_samples: int, give_up: Callable[[str], None]) -> None:
         self._engine = engine
         self._most_samples = most_samples
+        self._give_up = give_up
         self._begun: queue.SimpleQueue[tuple[_Group, Begun] | None] = queue.SimpleQueue()
         self._places = threading.Semaphore(AHEAD)
         self._calling = threading.Lock()
@@ -138,14 +144,17 @@ class Runner:
 
     def _run_apart(self, group: _Group, error: Exception) -> None:
         """Each item alone, after all together failed."""
+        result: Outputs | Exception = error
         for item, answer in zip(group.items, group.answers, strict=True):
-            result: Outputs | Exception = error
+            result = error
             if len(group.items) > 1:
                 try:
                     (result,) = _parted([item], *self._begin([item]).wait())
                 except Exception as own:  # noqa: BLE001 - see above
                     result = own
             answer(result)
+        if isinstance(result, Exception) and self._engine.is_broken():
+            self._give_up(f"the device is broken: {' '.join(str(error).split())[:300]}")
 
 
 def _longest(items: Sequence[Rows]) -> int:

@@ -96,6 +96,7 @@ class TorchEngine:
         self._final = weights.norm("final")
         self._head = weights.low("head.bias"), weights.low("head.weight")
         self._vocabulary = len(self._head[0])
+        self._most_samples = most_samples
         self._graphs: Graphs | None = None
         self._alone: dict[int, _Alone] = {}
         if self.device.type == "cuda":
@@ -118,8 +119,22 @@ class TorchEngine:
 
     def buffer(self, rows: int, samples: int) -> NDArray[np.float32]:
         """Memory for AUDIO [rows, samples] of :meth:`begin`, from where it goes to the device soonest."""
-        memory: NDArray[np.float32] = torch.empty(rows, samples, pin_memory=self.device.type == "cuda").numpy()
+        memory: NDArray[np.float32] = self._host(rows, samples, like=rows * samples).numpy()
         return memory
+
+    def _host(self, *shape: int, like: int) -> Tensor:
+        """Memory of the processor's, locked unless the run of so many samples is larger than usual: locked stays so."""
+        return torch.empty(shape, pin_memory=self.device.type == "cuda" and like <= self._most_samples)
+
+    def is_broken(self) -> bool:
+        """Whether the device fails whatever it is asked, as after an illegal access, until the process ends."""
+        if self.device.type != "cuda":
+            return False
+        try:
+            torch.cuda.synchronize(self.device)
+        except RuntimeError:
+            return True
+        return False
 
     def begin(self, audio: NDArray[np.float32], num_samples: NDArray[np.int32]) -> Run:
         """Begins a run.
@@ -146,7 +161,7 @@ class TorchEngine:
             outward.wait_stream(compute)
             log_probs.record_stream(outward)
             with torch.cuda.stream(outward):
-                fetched = torch.empty(log_probs.shape, pin_memory=True)
+                fetched = self._host(*log_probs.shape, like=audio.size)
                 fetched.copy_(log_probs, non_blocking=True)
                 return Run(fetched, num_frames, outward.record_event())
 
@@ -171,6 +186,8 @@ class TorchEngine:
         """Compiles the kernels and makes the graphs."""
         for rows, seconds in WARM_UPS if self.device.type == "cuda" else WARM_UPS[:1]:
             samples = round(RATE * seconds)
+            if rows * samples > self._most_samples:
+                continue  # such a run never comes from those who keep to the bound
             self.run(np.zeros((rows, samples), np.float32), np.full((rows, 1), samples, np.int32))
         if self._graphs is not None:
             with torch.inference_mode(), torch.cuda.stream(self._streams[1]):

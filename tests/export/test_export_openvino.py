@@ -25,6 +25,7 @@ from shrota_export.openvino.runtime import open_model
 from shrota_export.openvino.weights import quantized, with_int8_weights
 from shrota_export.precision.kinds import Precision, precision_of
 from shrota_server import TritonServer
+from shrota_server.cli import serve
 from shrota_server.errors import EngineError
 from shrota_server.openvino_engine import check_openvino_engine
 from shrota_testing.checkpoints import make_audio, write_checkpoint
@@ -121,8 +122,8 @@ def test_the_manifest_says_what_was_made_of_what_and_how_it_was_judged(
     assert sorted(content["files"]) == ["model.bin", "model.xml"]
 
 
-def test_int8_weights_take_a_quarter(exported: tuple[Path, Precision]) -> None:
-    """Of the tiny model half the weights are those of products."""
+def test_int8_weights_make_the_file_smaller(exported: tuple[Path, Precision]) -> None:
+    """Of the tiny model's file, a good part is not weights of products."""
     repository, precision = exported
     size = (repository / FOLDER / "model.bin").stat().st_size
     float32 = (repository / "acoustic_onnx/1/model.onnx").stat().st_size
@@ -239,6 +240,13 @@ def test_serve_refuses_an_engine_of_another_checkpoint(
     manifest.unlink()
     with pytest.raises(EngineError, match="no engine at"):
         check_openvino_engine(repository)
+
+
+def test_the_command_refuses_to_serve_what_was_not_exported(only_onnx: Path) -> None:
+    with pytest.raises(
+        EngineError, match=r"^no engine at .*/acoustic_openvino/1: run shrota export openvino CHECKPOINT"
+    ):
+        serve.main(["--repository", str(only_onnx), "--engine", "acoustic_openvino"], standalone_mode=False)
 
 
 def test_serve_says_that_the_package_is_missing_unless_triton_brings_its_own_backend(

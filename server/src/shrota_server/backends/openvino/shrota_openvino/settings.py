@@ -19,7 +19,7 @@ PRECISIONS = ("f32", "bf16", "f16")
 THREADS, STREAMS, PERFORMANCE = "INFERENCE_NUM_THREADS", "NUM_STREAMS", "PERFORMANCE_HINT"
 PRECISION, PRECISION_OF_NVIDIA, GROUP_SIZE = "INFERENCE_PRECISION_HINT", "HINT_BF16", "DYNAMIC_QUANTIZATION_GROUP_SIZE"
 COMPILATION_THREADS, DEVICE, CACHE = "COMPILATION_NUM_THREADS", "TARGET_DEVICE", "CPU_RUNTIME_CACHE_CAPACITY"
-# Prepared operators. Of OpenVINO's own 5000 almost every batch of speech, which has a new shape, would leave some behind,
+# Prepared operators. Of OpenVINO's own 5000 almost every batch of speech, which has a new shape, would leave some,
 # and memory would grow. The layers of a run share them, so some there must be.
 CACHE_CAPACITY = "100"
 KNOWN_PARAMETERS = {

@@ -12,11 +12,13 @@ from shrota_export.checkpoint import find_checkpoint
 
 PAGES = {
     "cpu": "make bench",
+    "cpu-engines": "python -m benchmarks.cpu_engines --output docs/benchmarks/cpu-engines",
     "decoder-quality": "make quality",
     "gpu-h200": "python -m benchmarks.gpu --output docs/benchmarks/gpu-h200, on a GPU",
     "gpu-h200-speech": "python -m benchmarks.gpu --only bundled --manifest SPEECH --output ..., on a GPU",
     "gpu-serving-h100": "make bench-gpu, on two H100",
     "gpu-serving-h100-before": "make bench-gpu, on an H100, with the engine as it was before; ONNX Runtime beside it",
+    "gpu-serving-h100-trials": "make bench-gpu, on an H100, with other configurations, and all layers in 8 bits",
     "precision": "python -m benchmarks.precision MANIFEST... --profile --output docs/benchmarks/precision",
     "precision-large": "python -m benchmarks.precision_large --output docs/benchmarks/precision-large",
 }

@@ -38,8 +38,8 @@ class Configuration:
         return f"{self.precision} {self.instances}/{self.calls}, {self.budget_s:g} s{gpus}"
 
     def on_two(self) -> "Configuration":
-        """The same on two GPUs: as many instances on each, and a batcher more, to feed both."""
-        return replace(self, gpus=2, batchers=2)
+        """The same on two GPUs: as many instances on each; two batchers would each fill a core, so three feed both."""
+        return replace(self, gpus=2, batchers=3)
 
 
 @dataclass(frozen=True)

@@ -64,12 +64,7 @@ def heading(results: Mapping[str, Any]) -> list[str]:
     versions = ", ".join(f"{name} {value}" for name, value in machine["versions"].items())
     where = f"{results.get('gpus', 1)} x {gpu['name']}, driver {gpu['driver']}" if gpu else "no GPU"
     published = "the published shape" if shape["is_published"] else "NOT the published shape: a trial"
-    looked = [*results["steps"].values(), *(point for step in served_steps(results) for point in step["points"])]
-    shares = [each["others_share"] for each in looked if each.get("others_share") is not None]
-    others = "Other programs: not known."
-    if shares:
-        loud = ", too much to trust the numbers" if max(shares) > QUIET else ""
-        others = f"Other programs took at most {percent(max(shares))} of the processors during a step or a load{loud}."
+    others = _others(results)
     used = results.get("memory_before_mib") or {}
     if used:
         others += f" GPU memory in use before: {', '.join(f'{mib:,.0f} MiB' for mib in used.values())}."
@@ -85,6 +80,25 @@ def heading(results: Mapping[str, Any]) -> list[str]:
     )
     counterpart = "The processor's counterpart is `make bench`: [cpu.md](cpu.md)."
     return [f"`{results['command']}`", model, place, counterpart]
+
+
+def _others(results: Mapping[str, Any]) -> str:
+    """What other programs took, and the host of a virtual machine: at most, and where it was too much."""
+    shares = {name: [step["others_share"]] for name, step in results["steps"].items() if "others_share" in step}
+    for step in served_steps(results):
+        shares[step["configuration"]] = [point["others_share"] for point in step["points"] if "others_share" in point]
+    known = {name: [share for share in each if share is not None] for name, each in shares.items()}
+    every = [share for each in known.values() for share in each]
+    if not every:
+        return "Other programs: not known."
+    said = f"Other programs took at most {percent(max(every))} of the processors during a step or a load"
+    loud = {name: sum(share > QUIET for share in each) for name, each in known.items()}
+    where = [f"{name} ({count} of {len(known[name])})" for name, count in loud.items() if count]
+    if not where:
+        return f"{said}."
+    quiet = [share for share in every if share <= QUIET]
+    rest = f"; at most {percent(max(quiet))} during all others" if quiet else ""
+    return f"{said}, too much to trust it: over {percent(QUIET)} during {', '.join(where)}{rest}."
 
 
 def chapters(results: Mapping[str, Any]) -> list[Chapter]:

@@ -152,7 +152,7 @@ def test_configurations_are_parsed() -> None:
     found = parse_configuration("fp8:2/3/320")
     assert found == Configuration("fp8", 2, 3, 320)
     assert found.name == "fp8 2/3, 320 s"
-    assert found.on_two() == Configuration("fp8", 2, 3, 320, gpus=2, batchers=2)
+    assert found.on_two() == Configuration("fp8", 2, 3, 320, gpus=2, batchers=3)
     for text in ("fp8", "fp8:2/3", "int4:1/2/40", "fp16:0/2/40", "fp16:a/2/40"):
         with pytest.raises(GateSettingError, match="write fp16:1/3/320"):
             parse_configuration(text)
@@ -405,6 +405,18 @@ def test_the_page(tmp_path: Path) -> None:
         assert f"](h200/{name}.png)" in text
         assert (tmp_path / "h200" / f"{name}.png").is_file()
     assert {path.suffix for path in (tmp_path / "h200").iterdir()} == {".png", ".html", ".json"}
+
+
+def test_what_other_programs_took_is_told_with_where_it_was_too_much() -> None:
+    found = results()
+    assert "Other programs took at most 1.0 % of the processors during a step or a load." in page.heading(found)[2]
+    found["steps"]["triton fp8 1/2, 320 s"]["points"][1]["others_share"] = 0.07
+    found["steps"]["peaks"]["others_share"] = 0.02
+    assert (
+        "took at most 7.0 % of the processors during a step or a load, too much to trust it: over 5.0 % during fp8 "
+        "1/2, 320 s (1 of 4); at most 2.0 % during all others."
+    ) in page.heading(found)[2]
+    assert "Other programs: not known." in page.heading(results(steps={}))[2]
 
 
 def test_the_page_is_written_again_from_its_results(tmp_path: Path) -> None:

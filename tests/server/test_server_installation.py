@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from shrota_client.gpu import Gpu
 from shrota_server import installation
 from shrota_server.errors import InstallationError
 from shrota_server.installation import STUB, choose_stub, find_installation, stub_python
 
+L4 = Gpu("NVIDIA L4", "8.9", "580.95.05", 2**34, 2**34)
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
@@ -85,6 +87,21 @@ def test_a_tritonserver_that_refuses_large_requests_is_told_to_take_them(tmp_pat
     assert found.options == ("--http-max-input-size=2147483647",)
     native.write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
     assert find_installation(tmp_path / "unused", {"PATH": f"{tmp_path}:/bin"}).options == ()
+
+
+@pytest.mark.parametrize(("gpu", "threshold"), [(None, "65536"), (L4, "2097152")])
+def test_only_where_there_is_a_gpu_tritonserver_keeps_a_requests_blocks(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, gpu: Gpu | None, threshold: str
+) -> None:
+    monkeypatch.setattr(installation, "find_gpu", lambda: gpu)
+    assert find_installation(tmp_path, {"PATH": ""}).environment["MALLOC_MMAP_THRESHOLD_"] == threshold
+
+
+def test_thresholds_of_the_environment_come_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(installation, "find_gpu", lambda: L4)
+    found = find_installation(tmp_path, {"PATH": "", "MALLOC_MMAP_THRESHOLD_": "1"})
+    assert found.environment["MALLOC_MMAP_THRESHOLD_"] == "1"
+    assert found.environment["MALLOC_TRIM_THRESHOLD_"] == "8388608"
 
 
 def test_the_embedded_server_gets_its_backends_and_libraries(tmp_path: Path) -> None:

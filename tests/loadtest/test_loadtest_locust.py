@@ -84,10 +84,10 @@ def test_an_overload_is_over_when_it_is_over_however_many_users_made_it(
     # 1200 users, which Locust would take 12 s to stop if it stopped a hundred a second
     ended = run([*command, "--rate-per-user", "0.05", "--output", "page"], environment, cwd=tmp_path)
     content = report(tmp_path / "page")
-    before, overload, after = content["steps"]
-    assert [step["load"] for step in content["steps"]] == [4.0, 60.0, 4.0]
+    backlog, before, overload, after = content["steps"]
+    assert [step["load"] for step in content["steps"]] == [60.0, 4.0, 60.0, 4.0]
     assert 10 <= after["began"] - overload["ended"] < 12
-    for step in (before, overload, after):
+    for step in (backlog, before, overload, after):
         assert step["answered"] == step["requests"] > 0  # the tiny engine carries them all
         assert step["transcripts"]["different"] == 0
     held = {each["what"]: each["holds"] for each in content["checks"]}

@@ -25,10 +25,13 @@ from shrota_loadtest.stages import Stage, stages_to_json
 
 LOW_SHARE = 0.2
 """Of the highest rate: the load before and after an overload."""
-PAUSE_S = 10.0
-"""From the end of an overload until the server must serve normally."""
+PAUSE_S, SETTLE_S = 8.0, 2.0
+"""From the end of an overload until the server must serve normally: nothing arrives, then a low load that is not
+measured, because the load generator needs a second or two to have all its users again."""
 BACKLOG_S, BACKLOG_TIMES = 20.0, 3.0
 """Before a soak, so long so many times the highest rate."""
+SHORT_BACKLOG_S = 5.0
+"""Before an overload, so long as much as in it."""
 
 
 @dataclass(frozen=True)
@@ -133,16 +136,20 @@ def overload(
 ) -> bool:
     """A multiple of the highest rate for a while, with a low rate before and after. Whether all holds.
 
+    First of all comes the same for a few seconds: what full batches and a backlog need is then there before memory is
+    compared, as in :func:`soak`.
+
     Raises:
         ShrotaError: as :func:`measure`.
     """
     low = max(settings.quantum, LOW_SHARE * rate)
     stages = [
-        Stage(low, 2.0, min(seconds, 15.0), name="before"),
+        Stage(times * rate, 0.0, min(seconds, SHORT_BACKLOG_S), name="backlog"),
+        Stage(low, SETTLE_S, min(seconds, 15.0), name="before"),
         Stage(times * rate, 0.0, seconds, PAUSE_S, "overload"),
-        Stage(low, 0.0, min(seconds, 20.0), name="after"),
+        Stage(low, SETTLE_S, min(seconds, 20.0), name="after"),
     ]
-    results, line = _watched(target, _staged(settings, stages), output, processes, step=2, whole=True)
+    results, line = _watched(target, _staged(settings, stages), output, processes, step=3, whole=True)
     checks = verdicts.overload_checks(results, rate, settings.request_timeout, settings.bound, settings.word_errors)
     return finish({**results, "test": "overload"}, checks, output, command, line)
 
@@ -163,7 +170,7 @@ def _run(settings: Settings, server: Server | None, processes: int) -> dict[str,
 def _watched(
     target: Target, settings: Settings, output: Path, processes: int, *, step: int, whole: bool
 ) -> tuple[dict[str, Any], str]:
-    """Runs the stages while the server's memory is read; its figures are of one step, or from the first to the last."""
+    """Runs the stages while the server's memory is read; its figures are of one step, or from the one before it on."""
     check_output(output)
     with reach(target, settings) as (reached, server, line):
         check(reached)
@@ -176,7 +183,7 @@ def _watched(
         raise LoadTestError("the load test was stopped before its end")
     measured = results["steps"][step - 1]
     until = results["steps"][-1]["ended"] if whole else measured["ended"]
-    began = results["steps"][0]["began"] if whole else measured["began"]
+    began = results["steps"][step - 2]["began"] if whole else measured["began"]
     try:
         results["memory"] = {**memory_figures(watch.samples, began, until), "step": step}
     except LoadTestError as error:  # after all those minutes there is a page all the same

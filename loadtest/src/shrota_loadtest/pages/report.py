@@ -17,7 +17,7 @@ from shrota_loadtest.errors import LoadTestError
 from shrota_loadtest.host import host
 from shrota_loadtest.pages import plots, tables
 from shrota_loadtest.settings import CLOSED, OPEN, SEARCH
-from shrota_loadtest.verdicts import outcomes
+from shrota_loadtest.verdicts import outcomes, soon_after
 
 TITLE = "Load test"
 PICTURES = {"latency", "throughput", "lengths", "memory"}
@@ -86,8 +86,8 @@ def summary(content: Mapping[str, Any]) -> list[str]:
         step = content["steps"][-1]
         return [f"{step['measured_s'] / 60:.0f} minutes of it: {_of(step)}"]
     if content.get("test") == "overload":
-        before, overload, after = content["steps"]
-        later = f"From {overload['drained_s']:.0f} s later on"
+        before, overload, after = content["steps"][-3:]
+        later = f"From {soon_after(overload, after):.0f} s later on"
         return [f"Before: {_of(before)}", f"Overload: {_of(overload)}", f"{later}: {_of(after)}"]
     return _carried(content)
 
@@ -146,8 +146,9 @@ def chapters(content: Mapping[str, Any]) -> list[Chapter]:
         Chapter("method", "How it was measured", _method_blocks(content)),
     ]
     if "memory" in content:
-        step = content["steps"][content["memory"]["step"] - 1]
-        began_s = (step["began"] - content["steps"][0]["began"]) if content.get("test") == "overload" else 0.0
+        place = content["memory"]["step"] - 1
+        step = content["steps"][place]
+        began_s = (step["began"] - content["steps"][place - 1]["began"]) if content.get("test") == "overload" else 0.0
         picture = plots.draw_memory(content["memory"], began_s, began_s + step["measured_s"])
         what = "overload" if content.get("test") == "overload" else "measured time"
         caption = f"Memory of the server's processes; the {what} lies between the dotted lines"

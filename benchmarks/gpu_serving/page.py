@@ -93,12 +93,16 @@ def _others(results: Mapping[str, Any]) -> str:
         return "Other programs: not known."
     said = f"Other programs took at most {percent(max(every))} of the processors during a step or a load"
     loud = {name: sum(share > QUIET for share in each) for name, each in known.items()}
-    where = [f"{name} ({count} of {len(known[name])})" for name, count in loud.items() if count]
+    where = [
+        name + (f" ({count} of {len(known[name])} loads)" if len(known[name]) > 1 else "")
+        for name, count in loud.items()
+        if count
+    ]
     if not where:
         return f"{said}."
     quiet = [share for share in every if share <= QUIET]
     rest = f"; at most {percent(max(quiet))} during all others" if quiet else ""
-    return f"{said}, too much to trust it: over {percent(QUIET)} during {', '.join(where)}{rest}."
+    return f"{said}, too much to trust what was measured there: over {percent(QUIET)} during {', '.join(where)}{rest}."
 
 
 def chapters(results: Mapping[str, Any]) -> list[Chapter]:

@@ -27,6 +27,10 @@ OTLP_PATH = "/v1/traces"
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where POSIX shared memory is on Linux
 REGION_PREFIX = "shrota-"
 LOCK_SUFFIX = "-lock"
+GPU = Path("/dev/nvidiactl")
+SPARING = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+KEEPING = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": "2097152", "MALLOC_TRIM_THRESHOLD_": "8388608"}
+"""What glibc gives back at once: see the same names in ``server/src/shrota_server/installation.py``."""
 KEY = re.compile(r"[A-Za-z0-9_-]{16,256}")
 DEFAULTS = {
     "SHROTA_REPOSITORY": "/models",
@@ -209,6 +213,11 @@ def claim() -> str:
         os.close(descriptor)  # another server that starts has swept it before it was locked
 
 
+def thresholds() -> Mapping[str, str]:
+    """What glibc gives back at once; where there is a GPU, blocks are kept for the next of many requests."""
+    return KEEPING if GPU.exists() else SPARING
+
+
 def main() -> None:
     """Becomes tritonserver."""
     try:
@@ -223,7 +232,7 @@ def main() -> None:
             sys.exit(f"shrota: shared memory cannot be used: {error}")
     # `acoustic` reads which engine runs what names none
     first = engines(os.environ.get("SHROTA_ENGINES") or DEFAULTS["SHROTA_ENGINES"])[0]
-    os.execvpe(words[0], words, {**os.environ, "SHROTA_ENGINE": first})  # noqa: S606 - that is its purpose
+    os.execvpe(words[0], words, {**thresholds(), **os.environ, "SHROTA_ENGINE": first})  # noqa: S606 - its purpose
 
 
 if __name__ == "__main__":

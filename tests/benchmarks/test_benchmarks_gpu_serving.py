@@ -413,9 +413,11 @@ def test_what_other_programs_took_is_told_with_where_it_was_too_much() -> None:
     found["steps"]["triton fp8 1/2, 320 s"]["points"][1]["others_share"] = 0.07
     found["steps"]["peaks"]["others_share"] = 0.02
     assert (
-        "took at most 7.0 % of the processors during a step or a load, too much to trust it: over 5.0 % during fp8 "
-        "1/2, 320 s (1 of 4); at most 2.0 % during all others."
+        "took at most 7.0 % of the processors during a step or a load, too much to trust what was measured there: over "
+        "5.0 % during fp8 1/2, 320 s (1 of 4 loads); at most 2.0 % during all others."
     ) in page.heading(found)[2]
+    loud = results(steps={"peaks": {"others_share": 0.5}, "kernels": {"others_share": None}})
+    assert "there: over 5.0 % during peaks." in page.heading(loud)[2]
     assert "Other programs: not known." in page.heading(results(steps={}))[2]
 
 

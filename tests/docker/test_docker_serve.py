@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from shrota_server import installation
 from shrota_testing import scripts
 from shrota_testing.repository import ROOT
 
@@ -35,6 +36,17 @@ def test_without_settings_the_volume_is_served_by_onnx_runtime() -> None:
     assert "--exit-timeout-secs=60" in made
     assert "--grpc-max-connection-age=30000" in made
     assert not [flag for flag in made if "ssl" in flag or "trace-config" in flag or "config-name" in flag]
+
+
+def test_glibc_keeps_blocks_where_there_is_a_gpu_as_shrota_serve_does(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert (SERVE.SPARING, SERVE.KEEPING) == (installation.SPARING, installation.KEEPING)
+    assert SERVE.GPU == installation.GPU
+    monkeypatch.setattr(SERVE, "GPU", tmp_path / "nvidiactl")
+    assert SERVE.thresholds() == SERVE.SPARING
+    SERVE.GPU.touch()
+    assert SERVE.thresholds() == SERVE.KEEPING
 
 
 def test_what_is_set_to_nothing_is_not_set() -> None:

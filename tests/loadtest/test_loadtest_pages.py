@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,11 @@ from typing import Any
 import pytest
 
 from shrota_client.pages.host import host_line
-from shrota_loadtest import verdicts
+from shrota_loadtest import running, verdicts
 from shrota_loadtest.errors import LoadTestError
+from shrota_loadtest.pages import plots
 from shrota_loadtest.pages.plots import find_ticks
-from shrota_loadtest.pages.report import about, best_step, summary, write_report
+from shrota_loadtest.pages.report import about, best_step, chapters, summary, write_report
 from shrota_loadtest.running import highest_rate
 from shrota_loadtest.settings import Settings
 from shrota_loadtest.transcripts import exceeds
@@ -338,6 +340,47 @@ def test_an_overload_holds_where_the_rest_is_refused_in_time_and_all_is_well_aft
     other = deepcopy(overloaded())
     other["steps"][1]["transcripts"]["different"] = 1
     assert overload_held(other)[7] is False
+
+
+def test_an_overload_begins_with_a_backlog_that_must_be_refused_in_time_too() -> None:
+    content = overloaded()
+    backlog = step(1, 12.0, 2.0, failed=500, errors=REFUSED)
+    begun = {**content, "steps": [backlog, *content["steps"]]}
+    assert overload_held(begun) == [True] * 8
+    given_up = {"RequestTimeoutError: no answer from grpc://127.0.0.1:8001 within 10 s: allow more": 1}
+    backlog["errors"] = given_up
+    assert overload_held(begun)[2] is False
+    backlog["errors"], backlog["unanswered"] = {}, 1
+    assert overload_held(begun)[2] is False
+    begun["steps"][3] = step(3, 1.0, 0.2, settle_s=2.0, unmeasured_failed=2)
+    check = verdicts.overload_checks(begun, 4.0, 10.0, 1.0)[6]
+    assert check.holds is False
+    assert check.found.endswith("2 failed before that")
+    assert [line.split(":")[0] for line in summary({**begun, "test": "overload"})][1] == "Overload"
+
+
+def test_an_overload_that_was_stopped_has_no_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Three of its four steps are not the three that are judged."""
+    monkeypatch.setattr(running, "check", lambda _: None)
+    monkeypatch.setattr(running, "_run", lambda *_: {"steps": [step(index, 1.0, 0.2) for index in (1, 2, 3)]})
+    target = running.Target("grpc://127.0.0.1:1", "", None, [], "grpc", pid=os.getpid())
+    with pytest.raises(LoadTestError, match="stopped before its end"):
+        running.overload(target, Settings(), tmp_path / "page", 0, "", rate=4.0, times=3.0, seconds=1.0)
+    assert list((tmp_path / "page").iterdir()) == []
+
+
+@pytest.mark.parametrize(("first", "number"), [([], 2), ([0.0], 3)], ids=["an old page", "with a backlog"])
+def test_the_overload_lies_between_the_dotted_lines(
+    monkeypatch: pytest.MonkeyPatch, first: list[float], number: int
+) -> None:
+    """Memory begins with the low load before: 20 s of it, then the overload."""
+    begins = [*first, 100.0, 120.0, 190.0]
+    steps = [step(index, 1.0, 0.2, began=at) for index, at in enumerate(begins, 1)]
+    steps[-2]["measured_s"] = 60.0
+    drawn: list[tuple[float, float]] = []
+    monkeypatch.setattr(plots, "draw_memory", lambda _, since, until: drawn.append((since, until)) or b"")
+    chapters({**CONTENT, "test": "overload", "steps": steps, "memory": {**memory(0.1), "step": number}})
+    assert drawn == [(20.0, 80.0)]
 
 
 def test_an_overload_may_leave_a_tenth_of_each_process_and_what_waited_in_it() -> None:

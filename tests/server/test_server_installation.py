@@ -7,12 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from shrota_client.gpu import Gpu
 from shrota_server import installation
 from shrota_server.errors import InstallationError
 from shrota_server.installation import STUB, choose_stub, find_installation, stub_python
 
-L4 = Gpu("NVIDIA L4", "8.9", "580.95.05", 2**34, 2**34)
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
@@ -89,16 +87,21 @@ def test_a_tritonserver_that_refuses_large_requests_is_told_to_take_them(tmp_pat
     assert find_installation(tmp_path / "unused", {"PATH": f"{tmp_path}:/bin"}).options == ()
 
 
-@pytest.mark.parametrize(("gpu", "threshold"), [(None, "65536"), (L4, "2097152")])
+@pytest.mark.parametrize(
+    ("device", "visible", "threshold"),
+    [("missing", {}, "65536"), ("there", {}, "2097152"), ("there", {"CUDA_VISIBLE_DEVICES": ""}, "65536")],
+)
 def test_only_where_there_is_a_gpu_tritonserver_keeps_a_requests_blocks(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, gpu: Gpu | None, threshold: str
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, device: str, visible: dict[str, str], threshold: str
 ) -> None:
-    monkeypatch.setattr(installation, "find_gpu", lambda: gpu)
-    assert find_installation(tmp_path, {"PATH": ""}).environment["MALLOC_MMAP_THRESHOLD_"] == threshold
+    (tmp_path / "there").touch()
+    monkeypatch.setattr(installation, "GPU", tmp_path / device)
+    found = find_installation(tmp_path, {"PATH": "", **visible})
+    assert found.environment["MALLOC_MMAP_THRESHOLD_"] == threshold
 
 
 def test_thresholds_of_the_environment_come_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(installation, "find_gpu", lambda: L4)
+    monkeypatch.setattr(installation, "GPU", tmp_path)
     found = find_installation(tmp_path, {"PATH": "", "MALLOC_MMAP_THRESHOLD_": "1"})
     assert found.environment["MALLOC_MMAP_THRESHOLD_"] == "1"
     assert found.environment["MALLOC_TRIM_THRESHOLD_"] == "8388608"

@@ -21,13 +21,13 @@ from shrota_loadtest.launch import Server, check, run_locust, serve
 from shrota_loadtest.pages.report import summary, write_report
 from shrota_loadtest.processes import MemoryWatch, Others, memory_figures
 from shrota_loadtest.settings import OPEN, STAGES, Settings
-from shrota_loadtest.stages import Stage, stages_to_json
+from shrota_loadtest.stages import Stage, stages_from_json, stages_to_json
 
 LOW_SHARE = 0.2
 """Of the highest rate: the load before and after an overload."""
 PAUSE_S, SETTLE_S = 8.0, 2.0
-"""From the end of an overload until the server must serve normally: nothing arrives, then a low load that is not
-measured, because the load generator needs a second or two to have all its users again."""
+"""From the end of an overload until the server must serve normally: nothing arrives, then a low load of which none may
+fail, and which is not measured, because the load generator needs a second or two to have all its users again."""
 BACKLOG_S, BACKLOG_TIMES = 20.0, 3.0
 """Before a soak, so long so many times the highest rate."""
 SHORT_BACKLOG_S = 5.0
@@ -179,7 +179,7 @@ def _watched(
         find_pid = server.find_pid if server is not None else lambda: target.pid or 0
         with MemoryWatch(find_pid) as watch:
             results = _run(reached, server, processes)
-    if len(results["steps"]) < step:
+    if len(results["steps"]) < len(stages_from_json(settings.stages)):
         raise LoadTestError("the load test was stopped before its end")
     measured = results["steps"][step - 1]
     until = results["steps"][-1]["ended"] if whole else measured["ended"]

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from shrota_client.gpu import find_gpu
 from shrota_server.errors import InstallationError
 
 BACKENDS = Path(__file__).parent / "backends"
@@ -33,9 +32,11 @@ HELP_S = 30
 # come and go with every request, set other thresholds for themselves, see their `memory.py`.
 SPARING = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 # gRPC takes an utterance of 10 s as ten pieces of 64 kB and joins them: eleven blocks, mapped, cleared and unmapped for
-# each request, by threads that wait for one another. With one GPU that goes unnoticed; two had work for two thirds of
-# the time (docs/decisions/0007-engine-in-pytorch.md). So where there is a GPU, blocks are kept for the next request.
+# each request, by threads that wait for one another. With one GPU that goes unnoticed; two had work for three quarters
+# of the time (docs/decisions/0007-engine-in-pytorch.md). So where there is a GPU, blocks are kept for the next request.
 KEEPING = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": "2097152", "MALLOC_TRIM_THRESHOLD_": "8388608"}
+GPU = Path("/dev/nvidiactl")
+"""NVIDIA's driver on Linux makes it; containers that may use a GPU have it too."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ def find_installation(folder: Path, environment: Mapping[str, str] | None = None
     environment = dict(os.environ if environment is None else environment)
     # onnxruntime's wheels keep a database of usage in the home folder and send it to their maker otherwise
     environment.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    for name, value in (KEEPING if find_gpu() else SPARING).items():
+    has_gpu = GPU.exists() and environment.get("CUDA_VISIBLE_DEVICES") not in {"", "-1"}
+    for name, value in (KEEPING if has_gpu else SPARING).items():
         environment.setdefault(name, value)
     native = shutil.which("tritonserver", path=environment.get("PATH"))
     if native is not None:

@@ -378,7 +378,12 @@ def test_the_overload_lies_between_the_dotted_lines(
     steps = [step(index, 1.0, 0.2, began=at) for index, at in enumerate(begins, 1)]
     steps[-2]["measured_s"] = 60.0
     drawn: list[tuple[float, float]] = []
-    monkeypatch.setattr(plots, "draw_memory", lambda _, since, until: drawn.append((since, until)) or b"")
+
+    def draw(_: object, since: float, until: float) -> bytes:
+        drawn.append((since, until))
+        return PNG
+
+    monkeypatch.setattr(plots, "draw_memory", draw)
     chapters({**CONTENT, "test": "overload", "steps": steps, "memory": {**memory(0.1), "step": number}})
     assert drawn == [(20.0, 80.0)]
 

@@ -298,7 +298,7 @@ def measure(order: Order, work: ServingRun, bench: Bench) -> None:
     configurations = list(order.configurations)
     if order.device == "cuda" and torch.cuda.device_count() > 1:
         # first the one beside which the two are judged
-        configurations = [*configurations[:1], configurations[0].on_two(), *configurations[1:]]
+        configurations = [*configurations[:1], configurations[0].on_two(order.batchers), *configurations[1:]]
     for place, configuration in enumerate(configurations):
         shared = len(configurations) - place
 
@@ -369,6 +369,7 @@ def _counts(text: str) -> tuple[int, ...]:
 )
 @click.option("--load-seconds", type=click.FloatRange(1), default=5, show_default=True, help="Of a load on Triton.")
 @click.option("--decoders", type=click.IntRange(1), default=6, show_default=True, help="Processes of the decoder.")
+@click.option("--batchers", type=click.IntRange(1), default=3, show_default=True, help="acoustic's, for two GPUs.")
 @click.option("--perf-analyzer", help="The program. [that on the PATH]")
 @click.option("--work", type=click.Path(path_type=Path), help="Folder that keeps the checkpoint for the next run.")
 @click.option("--layers", type=click.IntRange(1), help="A smaller model, to try the script.")
@@ -410,6 +411,7 @@ def main(
         perf_analyzer=program,
         shape=Shape(options["layers"], options["hidden_size"], None, options["heads"], options["conv_dim"]),
         output=output or default_output(device),
+        batchers=options["batchers"],
     )
     order = replace(order, output=order.output.absolute())
     claim(order.output)

@@ -37,9 +37,9 @@ class Configuration:
         gpus += f", {self.batchers} batchers" if self.batchers > 1 else ""
         return f"{self.precision} {self.instances}/{self.calls}, {self.budget_s:g} s{gpus}"
 
-    def on_two(self) -> "Configuration":
-        """The same on two GPUs: as many instances on each; two batchers would each fill a core, so three feed both."""
-        return replace(self, gpus=2, batchers=3)
+    def on_two(self, batchers: int) -> "Configuration":
+        """The same on two GPUs: as many instances on each, and so many batchers to feed both."""
+        return replace(self, gpus=2, batchers=batchers)
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,7 @@ class Order:
         perf_analyzer: the program; None where there is none.
         shape: of the model.
         output: see :mod:`.__main__`.
+        batchers: processes of ``acoustic`` where there are two GPUs; each of two would fill a core.
     """
 
     device: str
@@ -73,6 +74,7 @@ class Order:
     perf_analyzer: str | None
     shape: Shape
     output: Path
+    batchers: int = 3
 
     @property
     def precisions(self) -> tuple[str, ...]:

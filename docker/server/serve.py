@@ -213,9 +213,9 @@ def claim() -> str:
         os.close(descriptor)  # another server that starts has swept it before it was locked
 
 
-def thresholds() -> Mapping[str, str]:
+def thresholds(environment: Mapping[str, str]) -> Mapping[str, str]:
     """What glibc gives back at once; where there is a GPU, blocks are kept for the next of many requests."""
-    return KEEPING if GPU.exists() else SPARING
+    return KEEPING if GPU.exists() and environment.get("CUDA_VISIBLE_DEVICES") not in {"", "-1"} else SPARING
 
 
 def main() -> None:
@@ -232,7 +232,8 @@ def main() -> None:
             sys.exit(f"shrota: shared memory cannot be used: {error}")
     # `acoustic` reads which engine runs what names none
     first = engines(os.environ.get("SHROTA_ENGINES") or DEFAULTS["SHROTA_ENGINES"])[0]
-    os.execvpe(words[0], words, {**thresholds(), **os.environ, "SHROTA_ENGINE": first})  # noqa: S606 - its purpose
+    environment = {**thresholds(os.environ), **os.environ, "SHROTA_ENGINE": first}
+    os.execvpe(words[0], words, environment)  # noqa: S606 - that is its purpose
 
 
 if __name__ == "__main__":

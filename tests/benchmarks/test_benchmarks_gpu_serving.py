@@ -152,7 +152,7 @@ def test_configurations_are_parsed() -> None:
     found = parse_configuration("fp8:2/3/320")
     assert found == Configuration("fp8", 2, 3, 320)
     assert found.name == "fp8 2/3, 320 s"
-    assert found.on_two() == Configuration("fp8", 2, 3, 320, gpus=2, batchers=3)
+    assert found.on_two(3) == Configuration("fp8", 2, 3, 320, gpus=2, batchers=3)
     for text in ("fp8", "fp8:2/3", "int4:1/2/40", "fp16:0/2/40", "fp16:a/2/40"):
         with pytest.raises(GateSettingError, match="write fp16:1/3/320"):
             parse_configuration(text)

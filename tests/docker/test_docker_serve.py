@@ -44,9 +44,10 @@ def test_glibc_keeps_blocks_where_there_is_a_gpu_as_shrota_serve_does(
     assert (SERVE.SPARING, SERVE.KEEPING) == (installation.SPARING, installation.KEEPING)
     assert SERVE.GPU == installation.GPU
     monkeypatch.setattr(SERVE, "GPU", tmp_path / "nvidiactl")
-    assert SERVE.thresholds() == SERVE.SPARING
+    assert SERVE.thresholds({}) == SERVE.SPARING
     SERVE.GPU.touch()
-    assert SERVE.thresholds() == SERVE.KEEPING
+    assert SERVE.thresholds({}) == SERVE.KEEPING
+    assert SERVE.thresholds({"CUDA_VISIBLE_DEVICES": "-1"}) == SERVE.SPARING
 
 
 def test_what_is_set_to_nothing_is_not_set() -> None:

@@ -32,8 +32,9 @@ HELP_S = 30
 # come and go with every request, set other thresholds for themselves, see their `memory.py`.
 SPARING = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 # gRPC takes an utterance of 10 s as ten pieces of 64 kB and joins them: eleven blocks, mapped, cleared and unmapped for
-# each request, by threads that wait for one another. With one GPU that goes unnoticed; two had work for three quarters
-# of the time (docs/decisions/0007-engine-in-pytorch.md). So where there is a GPU, blocks are kept for the next request.
+# each request, by threads that wait for one another. Two GPUs had work for three quarters of the time; of three times
+# what one carries so little was taken in that callers gave up before any queue could refuse them
+# (docs/decisions/0007-engine-in-pytorch.md). So where there is a GPU, blocks are kept for the next request.
 KEEPING = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": "2097152", "MALLOC_TRIM_THRESHOLD_": "8388608"}
 GPU = Path("/dev/nvidiactl")
 """NVIDIA's driver on Linux makes it; containers that may use a GPU have it too."""
